@@ -1,0 +1,39 @@
+//! `torch.nn.Linear`.
+
+use burn::{
+    module::{Module, Param},
+    tensor::{Device, Tensor},
+};
+
+use super::{fan_in_uniform, lazy_param};
+use crate::ops;
+
+/// `x W^T + b`, with the weight in PyTorch's order, so that nothing is transposed on load.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[out, in]`.
+    pub weight: Param<Tensor<2>>,
+    /// `[out]`.
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    /// A layer from `input` to `output` features, with bias.
+    pub fn init(input: usize, output: usize, device: &Device) -> Self {
+        Self {
+            bias: Some(lazy_param([output], fan_in_uniform(input), device)),
+            ..Self::init_no_bias(input, output, device)
+        }
+    }
+
+    /// A layer from `input` to `output` features, without bias.
+    pub fn init_no_bias(input: usize, output: usize, device: &Device) -> Self {
+        Self { weight: lazy_param([output, input], fan_in_uniform(input), device), bias: None }
+    }
+
+    /// # Shapes
+    /// `[..., in]` to `[..., out]`.
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        ops::linear(input, self.weight.val(), self.bias.as_ref().map(Param::val))
+    }
+}

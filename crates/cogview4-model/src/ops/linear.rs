@@ -1,0 +1,23 @@
+//! The matrix product of a linear layer.
+
+use burn::tensor::Tensor;
+
+/// `input W^T + bias`.
+///
+/// Computed as one 2-D product: with more axes Burn broadcasts the weight and sums its gradient over the batch,
+/// which takes as long as the product itself.
+///
+/// # Shapes
+/// `input` `[..., in]`, `weight` `[out, in]`, `bias` `[out]`; the result is `[..., out]`.
+pub fn linear<const D: usize>(input: Tensor<D>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<D> {
+    let mut dims = input.dims();
+    let [features_out, features_in] = weight.dims();
+    let rows: usize = dims[..D - 1].iter().product();
+    let output = input.reshape([rows, features_in]).matmul(weight.transpose());
+    let output = match bias {
+        Some(bias) => output + bias.unsqueeze(),
+        None => output,
+    };
+    dims[D - 1] = features_out;
+    output.reshape(dims)
+}

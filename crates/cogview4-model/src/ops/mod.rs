@@ -1,0 +1,13 @@
+//! Operations that the models share, each in one place so that a backend's better way has one place to go.
+
+mod activation;
+mod attention;
+mod linear;
+mod norm;
+mod rotary;
+
+pub use activation::{gelu_tanh, silu};
+pub use attention::{AttentionMask, attention};
+pub use linear::linear;
+pub use norm::layer_norm;
+pub use rotary::{RotaryTable, rotate_halves, rotate_pairs};

@@ -1,0 +1,175 @@
+//! One block: adaptive layer norm, joint attention over text and patches, feed-forward.
+//! Keys: `transformer_blocks.N.{norm1.linear, attn1.{to_q,to_k,to_v,to_out.0}, ff.net.{0.proj,2}}`.
+
+use burn::{
+    module::Module,
+    tensor::{Device, Tensor},
+};
+
+use super::{BlockContext, BlockState, CogView4TransformerConfig};
+use crate::{
+    nn::Linear,
+    ops::{self, rotate_halves},
+};
+
+/// Epsilon of the norms without weights.
+pub(super) const NORM_EPS: f64 = 1e-5;
+/// Shift, scale and gate of attention and feed-forward, for patches and for text.
+const MODULATIONS: usize = 12;
+
+/// A CogView4 transformer block.
+#[derive(Module, Debug)]
+pub(crate) struct TransformerBlock {
+    norm1: AdaLayerNormZero,
+    attn1: Attention,
+    ff: FeedForward,
+}
+
+impl TransformerBlock {
+    pub(crate) fn init(config: &CogView4TransformerConfig, device: &Device) -> Self {
+        let width = config.inner_dim();
+        Self {
+            norm1: AdaLayerNormZero { linear: Linear::init(config.time_embed_dim, MODULATIONS * width, device) },
+            attn1: Attention::init(width, config.num_attention_heads, device),
+            ff: FeedForward::init(width, device),
+        }
+    }
+
+    pub(crate) fn forward(&self, state: BlockState, context: &BlockContext) -> BlockState {
+        let BlockState { hidden_states, encoder_hidden_states } = state;
+        // 1. Modulations
+        let [patches, text] = self.norm1.forward(context.temb.clone());
+
+        // 2. Attention over text and patches together, text first
+        let joint = Tensor::cat(
+            vec![
+                text.attention.modulate(encoder_hidden_states.clone()),
+                patches.attention.modulate(hidden_states.clone()),
+            ],
+            1,
+        );
+        let [attn_text, attn_patches] = split(self.attn1.forward(joint, context), context.seq_txt);
+        let hidden_states = hidden_states + patches.attention.gate(attn_patches);
+        let encoder_hidden_states = encoder_hidden_states + text.attention.gate(attn_text);
+
+        // 3. Feed-forward, token by token, so text and patches go through together
+        let joint = Tensor::cat(
+            vec![
+                text.feed_forward.modulate(encoder_hidden_states.clone()),
+                patches.feed_forward.modulate(hidden_states.clone()),
+            ],
+            1,
+        );
+        let [ff_text, ff_patches] = split(self.ff.forward(joint), context.seq_txt);
+        BlockState {
+            hidden_states: hidden_states + patches.feed_forward.gate(ff_patches),
+            encoder_hidden_states: encoder_hidden_states + text.feed_forward.gate(ff_text),
+        }
+    }
+}
+
+/// Parts the joint sequence into text and patches.
+fn split(joint: Tensor<3>, seq_txt: usize) -> [Tensor<3>; 2] {
+    let seq_img = joint.dims()[1] - seq_txt;
+    [joint.clone().narrow(1, 0, seq_txt), joint.narrow(1, seq_txt, seq_img)]
+}
+
+/// Computes all modulations of a block from the conditioning.
+#[derive(Module, Debug)]
+struct AdaLayerNormZero {
+    linear: Linear,
+}
+
+/// Modulations of one stream.
+struct StreamModulation {
+    attention: Modulation,
+    feed_forward: Modulation,
+}
+
+/// `[B, 1, D]` each.
+struct Modulation {
+    shift: Tensor<3>,
+    scale: Tensor<3>,
+    gate: Tensor<3>,
+}
+
+impl AdaLayerNormZero {
+    /// `[B, time_embed_dim]` to the modulations of patches and text.
+    fn forward(&self, temb: Tensor<2>) -> [StreamModulation; 2] {
+        let emb = self.linear.forward(temb).unsqueeze_dim::<3>(1);
+        let width = emb.dims()[2] / MODULATIONS;
+        let chunk = |index: usize| emb.clone().narrow(2, index * width, width);
+        // In the checkpoint: shift, scale and gate of attention, then of feed-forward, patches before text each time.
+        let modulation =
+            |start: usize| Modulation { shift: chunk(start), scale: chunk(start + 2) + 1.0, gate: chunk(start + 4) };
+        [0, 1].map(|stream| StreamModulation { attention: modulation(stream), feed_forward: modulation(stream + 6) })
+    }
+}
+
+impl Modulation {
+    fn modulate(&self, hidden_states: Tensor<3>) -> Tensor<3> {
+        ops::layer_norm(hidden_states, NORM_EPS) * self.scale.clone() + self.shift.clone()
+    }
+
+    fn gate(&self, output: Tensor<3>) -> Tensor<3> {
+        output * self.gate.clone()
+    }
+}
+
+/// Attention with normalised queries and keys; no weights in those norms.
+#[derive(Module, Debug)]
+struct Attention {
+    to_q: Linear,
+    to_k: Linear,
+    to_v: Linear,
+    to_out: [Linear; 1],
+    #[module(skip)]
+    heads: usize,
+}
+
+impl Attention {
+    fn init(width: usize, heads: usize, device: &Device) -> Self {
+        let linear = || Linear::init(width, width, device);
+        Self { to_q: linear(), to_k: linear(), to_v: linear(), to_out: [linear()], heads }
+    }
+
+    fn forward(&self, hidden_states: Tensor<3>, context: &BlockContext) -> Tensor<3> {
+        let [batch, seq, width] = hidden_states.dims();
+        let split_heads = |input: Tensor<3>| input.reshape([batch, seq, self.heads, width / self.heads]);
+        let turned = |linear: &Linear| {
+            let heads = ops::layer_norm(split_heads(linear.forward(hidden_states.clone())), NORM_EPS);
+            rotate_halves(heads.swap_dims(1, 2), &context.image_rotary_emb)
+        };
+        let (query, key) = (turned(&self.to_q), turned(&self.to_k));
+        let value = split_heads(self.to_v.forward(hidden_states.clone())).swap_dims(1, 2);
+        let output = ops::attention(query, key, value, &context.mask); // [B, N, S, head_dim]
+        self.to_out[0].forward(output.swap_dims(1, 2).reshape([batch, seq, width]))
+    }
+}
+
+/// Linear, GELU, linear, four times as wide inside.
+#[derive(Module, Debug)]
+struct FeedForward {
+    /// Index 1 is a dropout in the reference: it has no weights.
+    net: (GeluProj, Dropout, Linear),
+}
+
+#[derive(Module, Debug)]
+struct GeluProj {
+    proj: Linear,
+}
+
+/// Keeps the place of the reference's dropout, which is never active.
+#[derive(Module, Debug)]
+struct Dropout;
+
+impl FeedForward {
+    fn init(width: usize, device: &Device) -> Self {
+        let proj = Linear::init(width, 4 * width, device);
+        Self { net: (GeluProj { proj }, Dropout, Linear::init(4 * width, width, device)) }
+    }
+
+    fn forward(&self, hidden_states: Tensor<3>) -> Tensor<3> {
+        self.net.2.forward(ops::gelu_tanh(self.net.0.proj.forward(hidden_states)))
+    }
+}

@@ -1,0 +1,93 @@
+//! `config.json` of the transformer.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use serde::Deserialize;
+
+use super::CogView4Transformer;
+use crate::{config, error::Result};
+
+/// Sizes of a CogView4 transformer; what a file leaves out has the default of diffusers 0.42.1.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct CogView4TransformerConfig {
+    /// Side of a patch, in latent pixels.
+    pub patch_size: usize,
+    /// Latent channels in: 16 for a base model, 32 for a control model.
+    pub in_channels: usize,
+    /// Latent channels out.
+    pub out_channels: usize,
+    /// Number of blocks.
+    pub num_layers: usize,
+    /// Width of an attention head.
+    pub attention_head_dim: usize,
+    /// Number of attention heads.
+    pub num_attention_heads: usize,
+    /// Width of the text embeddings.
+    pub text_embed_dim: usize,
+    /// Width of the embedding of timestep and sizes.
+    pub time_embed_dim: usize,
+    /// Width of the embedding of each of the six size numbers.
+    pub condition_dim: usize,
+    /// Side of the default picture, in latent pixels.
+    pub sample_size: usize,
+    /// Number of rotary positions along height and width.
+    pub rope_axes_dim: [usize; 2],
+}
+
+impl Default for CogView4TransformerConfig {
+    fn default() -> Self {
+        Self {
+            patch_size: 2,
+            in_channels: 16,
+            out_channels: 16,
+            num_layers: 30,
+            attention_head_dim: 40,
+            num_attention_heads: 64,
+            text_embed_dim: 4096,
+            time_embed_dim: 512,
+            condition_dim: 256,
+            sample_size: 128,
+            rope_axes_dim: [256, 256],
+        }
+    }
+}
+
+impl CogView4TransformerConfig {
+    /// Reads `config.json`.
+    ///
+    /// # Errors
+    /// A missing or broken file, another model, or sizes that do not fit together.
+    pub fn load(path: &Path) -> Result<Self> {
+        let config: Self = config::read(path, "_class_name", "CogView4Transformer2DModel")?;
+        let sizes = [
+            ("patch_size", config.patch_size),
+            ("in_channels", config.in_channels),
+            ("out_channels", config.out_channels),
+            ("attention_head_dim", config.attention_head_dim),
+            ("num_attention_heads", config.num_attention_heads),
+            ("text_embed_dim", config.text_embed_dim),
+            ("time_embed_dim", config.time_embed_dim),
+            ("condition_dim", config.condition_dim),
+            ("sample_size", config.sample_size),
+        ];
+        for (field, size) in sizes {
+            config::check(size > 0, path, || format!("`{field}` is 0"))?;
+        }
+        config::check(config.attention_head_dim.is_multiple_of(4), path, || {
+            format!("`attention_head_dim` is {}, must be a multiple of 4", config.attention_head_dim)
+        })?;
+        Ok(config)
+    }
+
+    /// Builds the model on a device; nothing is allocated until the weights are loaded or used.
+    pub fn init(&self, device: &Device) -> CogView4Transformer {
+        CogView4Transformer::init(self, device)
+    }
+
+    /// Width of the hidden states.
+    pub fn inner_dim(&self) -> usize {
+        self.num_attention_heads * self.attention_head_dim
+    }
+}

@@ -1,0 +1,193 @@
+//! The CogView4 diffusion transformer (`CogView4Transformer2DModel` of diffusers 0.42.1), for base and control
+//! models alike: a control model has twice the input channels.
+//!
+//! The forward pass is open at the seam `embed`, `block(i)`, `head`, where recomputing and streaming take hold.
+
+mod block;
+mod config;
+mod embeddings;
+
+use std::path::Path;
+
+use burn::{
+    module::Module,
+    tensor::{Bool, DType, Device, Tensor},
+};
+
+use self::{
+    block::{NORM_EPS, TransformerBlock},
+    embeddings::{PatchEmbed, TimeConditionEmbed, rotary_table},
+};
+use crate::{
+    error::Result,
+    nn::Linear,
+    ops::{self, AttentionMask, RotaryTable},
+    weights::{LoadOptions, WeightFiles, load_module},
+};
+
+pub use config::CogView4TransformerConfig;
+pub use embeddings::SizeConditions;
+
+/// The transformer; see the module's documentation.
+#[derive(Module, Debug)]
+pub struct CogView4Transformer {
+    patch_embed: PatchEmbed,
+    time_condition_embed: TimeConditionEmbed,
+    transformer_blocks: Vec<TransformerBlock>,
+    norm_out: AdaLayerNormContinuous,
+    proj_out: Linear,
+    #[module(skip)]
+    config: CogView4TransformerConfig,
+}
+
+/// What the transformer is given.
+#[derive(Debug, Clone)]
+pub struct TransformerInputs<'a> {
+    /// Noisy latents, with the control latents behind them on the channel axis: `[B, in_channels, H, W]`.
+    pub hidden_states: Tensor<4>,
+    /// Text embeddings, `[B, S, text_embed_dim]`.
+    pub encoder_hidden_states: Tensor<3>,
+    /// Unshifted timesteps in [0, 1000], one a sample.
+    pub timesteps: &'a [f32],
+    /// Sizes, one a sample.
+    pub sizes: &'a [SizeConditions],
+    /// Text tokens that nobody may see, `[B, S]`, true = hidden; `None` shows all.
+    pub hidden_text: Option<Tensor<2, Bool>>,
+}
+
+/// What flows through the blocks.
+#[derive(Debug, Clone)]
+pub struct BlockState {
+    /// Patches, `[B, patches, D]`.
+    pub hidden_states: Tensor<3>,
+    /// Text, `[B, S, D]`.
+    pub encoder_hidden_states: Tensor<3>,
+}
+
+/// What all blocks share.
+#[derive(Debug, Clone)]
+pub struct BlockContext {
+    /// Conditioning from timestep and sizes, `[B, time_embed_dim]`, after its SiLU.
+    pub temb: Tensor<2>,
+    /// Rotary positions of text and patches.
+    pub image_rotary_emb: RotaryTable,
+    /// What the joint attention may not see.
+    pub mask: AttentionMask,
+    /// Number of text tokens.
+    pub seq_txt: usize,
+    /// Rows and columns of patches.
+    pub patch_grid: [usize; 2],
+}
+
+impl CogView4Transformer {
+    /// Builds the model on a device; nothing is allocated until the weights are loaded or used.
+    pub fn init(config: &CogView4TransformerConfig, device: &Device) -> Self {
+        let (width, patch) = (config.inner_dim(), config.patch_size);
+        Self {
+            patch_embed: PatchEmbed::init(config, device),
+            time_condition_embed: TimeConditionEmbed::init(config, device),
+            transformer_blocks: (0..config.num_layers).map(|_| TransformerBlock::init(config, device)).collect(),
+            norm_out: AdaLayerNormContinuous { linear: Linear::init(config.time_embed_dim, 2 * width, device) },
+            proj_out: Linear::init(width, patch * patch * config.out_channels, device),
+            config: config.clone(),
+        }
+    }
+
+    /// Loads a component folder in diffusers layout (`config.json`, `diffusion_pytorch_model*.safetensors`).
+    ///
+    /// # Errors
+    /// A missing or broken file, or weights that are not exactly those of the configuration.
+    pub fn load(folder: &Path, dtype: DType, device: &Device) -> Result<Self> {
+        let config = CogView4TransformerConfig::load(&folder.join("config.json"))?;
+        let files = WeightFiles::open(folder, "diffusion_pytorch_model")?;
+        load_module(config.init(device), &files, LoadOptions { dtype, prefix: "", may_ignore: &|_| false })
+    }
+
+    /// The sizes of this model.
+    pub fn config(&self) -> &CogView4TransformerConfig {
+        &self.config
+    }
+
+    /// Number of blocks.
+    pub fn num_blocks(&self) -> usize {
+        self.transformer_blocks.len()
+    }
+
+    /// Predicts the velocity (noise minus picture), `[B, out_channels, H, W]`.
+    ///
+    /// # Panics
+    /// As [`embed`](Self::embed).
+    pub fn forward(&self, inputs: TransformerInputs<'_>) -> Tensor<4> {
+        let (mut state, context) = self.embed(inputs);
+        for index in 0..self.num_blocks() {
+            state = self.block(index, state, &context);
+        }
+        self.head(state, &context)
+    }
+
+    /// Everything before the blocks.
+    ///
+    /// # Panics
+    /// When the shapes do not fit the configuration: channels, text width, sides that are not multiples of the
+    /// patch, or timesteps and sizes that are not one a sample.
+    pub fn embed(&self, inputs: TransformerInputs<'_>) -> (BlockState, BlockContext) {
+        let TransformerInputs { hidden_states, encoder_hidden_states, timesteps, sizes, hidden_text } = inputs;
+        let [batch, channels, height, width] = hidden_states.dims();
+        let [text_batch, seq_txt, text_embed_dim] = encoder_hidden_states.dims();
+        let config = &self.config;
+        assert_eq!(channels, config.in_channels, "latent channels");
+        assert_eq!(text_embed_dim, config.text_embed_dim, "width of the text embeddings");
+        assert!(height % config.patch_size == 0 && width % config.patch_size == 0, "sides are multiples of the patch");
+        assert_eq!([text_batch, timesteps.len(), sizes.len()], [batch; 3], "one text, timestep and size a sample");
+
+        let (dtype, device) = (hidden_states.dtype(), hidden_states.device());
+        let patch_grid = [height / config.patch_size, width / config.patch_size];
+        let image_rotary_emb = rotary_table(config, seq_txt, patch_grid, dtype, &device);
+        let temb = ops::silu(self.time_condition_embed.forward(timesteps, sizes, dtype, &device));
+        let mask = match hidden_text {
+            None => AttentionMask::None,
+            Some(hidden) => {
+                let shown = Tensor::full([batch, patch_grid[0] * patch_grid[1]], false, &device);
+                AttentionMask::Keys(Tensor::cat(vec![hidden, shown], 1))
+            }
+        };
+        let [hidden_states, encoder_hidden_states] = self.patch_embed.forward(hidden_states, encoder_hidden_states);
+        let state = BlockState { hidden_states, encoder_hidden_states };
+        (state, BlockContext { temb, image_rotary_emb, mask, seq_txt, patch_grid })
+    }
+
+    /// Block `index`.
+    ///
+    /// # Panics
+    /// When there is no such block.
+    pub fn block(&self, index: usize, state: BlockState, context: &BlockContext) -> BlockState {
+        self.transformer_blocks[index].forward(state, context)
+    }
+
+    /// Everything after the blocks: `[B, out_channels, H, W]`.
+    pub fn head(&self, state: BlockState, context: &BlockContext) -> Tensor<4> {
+        let hidden_states = self.norm_out.forward(state.hidden_states, context.temb.clone());
+        let hidden_states = self.proj_out.forward(hidden_states); // [B, patches, C * patch * patch]
+        let [batch, ..] = hidden_states.dims();
+        let ([rows, columns], patch, channels) = (context.patch_grid, self.config.patch_size, self.config.out_channels);
+        hidden_states
+            .reshape([batch, rows, columns, channels, patch, patch])
+            .permute([0, 3, 1, 4, 2, 5]) // [B, C, rows, patch, columns, patch]
+            .reshape([batch, channels, rows * patch, columns * patch])
+    }
+}
+
+/// The last norm, modulated by the conditioning.
+#[derive(Module, Debug)]
+struct AdaLayerNormContinuous {
+    linear: Linear,
+}
+
+impl AdaLayerNormContinuous {
+    fn forward(&self, hidden_states: Tensor<3>, temb: Tensor<2>) -> Tensor<3> {
+        let emb = self.linear.forward(temb).unsqueeze_dim::<3>(1);
+        let width = hidden_states.dims()[2];
+        let (scale, shift) = (emb.clone().narrow(2, 0, width) + 1.0, emb.narrow(2, width, width));
+        ops::layer_norm(hidden_states, NORM_EPS) * scale + shift
+    }
+}

@@ -1,0 +1,98 @@
+//! The variational autoencoder between pictures and latents (`AutoencoderKL` of diffusers 0.42.1).
+
+mod blocks;
+mod config;
+mod decoder;
+mod encoder;
+mod posterior;
+
+use std::path::Path;
+
+use burn::{
+    module::Module,
+    tensor::{DType, Device, Tensor},
+};
+
+use self::{decoder::Decoder, encoder::Encoder};
+use crate::{
+    error::Result,
+    nn::Conv2d,
+    weights::{LoadOptions, WeightFiles, load_module},
+};
+
+pub use config::AutoencoderKlConfig;
+pub use posterior::DiagonalGaussian;
+
+/// The autoencoder. Pictures are `[B, 3, H, W]` in [-1, 1]; latents are `[B, latent_channels, H / s, W / s]` with
+/// `s = 2^(levels - 1)`.
+#[derive(Module, Debug)]
+pub struct AutoencoderKl {
+    encoder: Encoder,
+    decoder: Decoder,
+    quant_conv: Option<Conv2d>,
+    post_quant_conv: Option<Conv2d>,
+    #[module(skip)]
+    config: AutoencoderKlConfig,
+}
+
+impl AutoencoderKl {
+    /// Builds the model on a device; nothing is allocated until the weights are loaded or used.
+    pub fn init(config: &AutoencoderKlConfig, device: &Device) -> Self {
+        let pointwise = |channels: usize| Conv2d::init(channels, channels, 1, device);
+        Self {
+            encoder: Encoder::init(config, device),
+            decoder: Decoder::init(config, device),
+            quant_conv: config.use_quant_conv.then(|| pointwise(2 * config.latent_channels)),
+            post_quant_conv: config.use_post_quant_conv.then(|| pointwise(config.latent_channels)),
+            config: config.clone(),
+        }
+    }
+
+    /// Loads a component folder in diffusers layout (`config.json`, `diffusion_pytorch_model*.safetensors`).
+    ///
+    /// # Errors
+    /// A missing or broken file, or weights that are not exactly those of the configuration.
+    pub fn load(folder: &Path, dtype: DType, device: &Device) -> Result<Self> {
+        let config = AutoencoderKlConfig::load(&folder.join("config.json"))?;
+        let files = WeightFiles::open(folder, "diffusion_pytorch_model")?;
+        load_module(config.init(device), &files, LoadOptions { dtype, prefix: "", may_ignore: &|_| false })
+    }
+
+    /// The sizes of this model.
+    pub fn config(&self) -> &AutoencoderKlConfig {
+        &self.config
+    }
+
+    /// Encodes pictures; the result is not yet normalised for the transformer.
+    ///
+    /// # Shapes
+    /// `[B, in_channels, H, W]` in [-1, 1], sides multiples of `s`.
+    pub fn encode(&self, pixels: Tensor<4>) -> DiagonalGaussian {
+        let moments = self.encoder.forward(pixels);
+        DiagonalGaussian::from_moments(match &self.quant_conv {
+            Some(conv) => conv.forward(moments),
+            None => moments,
+        })
+    }
+
+    /// Decodes latents (denormalised) to pictures, nominally in [-1, 1], not clamped.
+    ///
+    /// # Shapes
+    /// `[B, latent_channels, H, W]` to `[B, out_channels, s H, s W]`.
+    pub fn decode(&self, latents: Tensor<4>) -> Tensor<4> {
+        self.decoder.forward(match &self.post_quant_conv {
+            Some(conv) => conv.forward(latents),
+            None => latents,
+        })
+    }
+
+    /// Latents as the transformer sees them: `(latents - shift_factor) * scaling_factor`.
+    pub fn normalize(&self, latents: Tensor<4>) -> Tensor<4> {
+        (latents - self.config.shift_factor.unwrap_or(0.0)) * self.config.scaling_factor
+    }
+
+    /// The way back: `latents / scaling_factor + shift_factor`.
+    pub fn denormalize(&self, latents: Tensor<4>) -> Tensor<4> {
+        latents / self.config.scaling_factor + self.config.shift_factor.unwrap_or(0.0)
+    }
+}

@@ -1,0 +1,163 @@
+//! The safetensors files of one component, memory-mapped: `stem.safetensors`, or shards named by
+//! `stem.safetensors.index.json`. Headers are checked when the files are opened, data is read when asked for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use burn::tensor::{DType, TensorData};
+use half::{bf16, f16};
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensors, tensor::TensorInfo};
+use serde::Deserialize;
+
+use crate::error::{ModelError, Result};
+
+/// The weight files of one component.
+#[derive(Debug)]
+pub struct WeightFiles {
+    folder: PathBuf,
+    shards: Vec<Shard>,
+    /// Key to the shard that holds it.
+    keys: BTreeMap<String, usize>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    path: PathBuf,
+    map: Mmap,
+    /// Where the data begins, after the header.
+    data_start: usize,
+    tensors: BTreeMap<String, TensorInfo>,
+}
+
+#[derive(Deserialize)]
+struct ShardIndex {
+    weight_map: BTreeMap<String, String>,
+}
+
+impl WeightFiles {
+    /// Opens the files of a component: `folder/stem.safetensors`, or the shards of
+    /// `folder/stem.safetensors.index.json`.
+    ///
+    /// # Errors
+    /// No such file; a shard that is missing, truncated or not what the index says; a key in two shards.
+    pub fn open(folder: &Path, stem: &str) -> Result<Self> {
+        let single = folder.join(format!("{stem}.safetensors"));
+        let index = folder.join(format!("{stem}.safetensors.index.json"));
+        let mut files = Self { folder: folder.into(), shards: Vec::new(), keys: BTreeMap::new() };
+        if single.is_file() {
+            files.push(Shard::open(&single)?)?;
+        } else if index.is_file() {
+            files.open_shards(&index)?;
+        } else {
+            let reason = format!("holds neither `{stem}.safetensors` nor `{stem}.safetensors.index.json`");
+            return Err(ModelError::weight_file(folder, reason));
+        }
+        Ok(files)
+    }
+
+    /// Opens one safetensors file, whatever its name.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is not valid safetensors.
+    pub fn open_file(path: &Path) -> Result<Self> {
+        let folder = path.parent().unwrap_or(Path::new("")).into();
+        let mut files = Self { folder, shards: Vec::new(), keys: BTreeMap::new() };
+        files.push(Shard::open(path)?)?;
+        Ok(files)
+    }
+
+    fn open_shards(&mut self, index_path: &Path) -> Result<()> {
+        let text =
+            std::fs::read_to_string(index_path).map_err(|source| ModelError::Io { path: index_path.into(), source })?;
+        let index: ShardIndex = serde_json::from_str(&text)
+            .map_err(|error| ModelError::weight_file(index_path, format!("not a valid index: {error}")))?;
+        let names: BTreeSet<&String> = index.weight_map.values().collect();
+        for name in names {
+            if Path::new(name).file_name() != Some(name.as_ref()) {
+                return Err(ModelError::weight_file(index_path, format!("`{name}` is not the name of a file")));
+            }
+            self.push(Shard::open(&self.folder.join(name))?)?;
+        }
+        for (key, name) in &index.weight_map {
+            let path = self.folder.join(name);
+            if !self.keys.get(key).is_some_and(|&shard| self.shards[shard].path == path) {
+                return Err(ModelError::weight_file(path, format!("key `{key}` is missing, the index puts it here")));
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, shard: Shard) -> Result<()> {
+        for key in shard.tensors.keys() {
+            if self.keys.insert(key.clone(), self.shards.len()).is_some() {
+                return Err(ModelError::weight_file(&shard.path, format!("key `{key}` is in another shard too")));
+            }
+        }
+        self.shards.push(shard);
+        Ok(())
+    }
+
+    /// The folder of the files.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// All keys, sorted.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.keys.keys().map(String::as_str)
+    }
+
+    /// File and shape of a tensor, if it is there.
+    pub fn shape(&self, key: &str) -> Option<(&Path, &[usize])> {
+        let shard = &self.shards[*self.keys.get(key)?];
+        Some((&shard.path, &shard.tensors[key].shape))
+    }
+
+    /// Reads a floating-point tensor in the type wanted.
+    ///
+    /// # Errors
+    /// A key that is not there, or a tensor that does not hold floating-point numbers.
+    pub fn read(&self, key: &str, dtype: DType) -> Result<TensorData> {
+        let missing = || ModelError::weight_file(&self.folder, format!("key `{key}` is missing"));
+        let shard = &self.shards[*self.keys.get(key).ok_or_else(missing)?];
+        let info = &shard.tensors[key];
+        let (start, end) = info.data_offsets;
+        let bytes = &shard.map[shard.data_start + start..shard.data_start + end];
+        let values = to_f32(info.dtype, bytes).ok_or_else(|| {
+            ModelError::weight_file(&shard.path, format!("`{key}` has type {:?}, expected a float type", info.dtype))
+        })?;
+        Ok(TensorData::new(values, info.shape.clone()).convert_dtype(dtype))
+    }
+}
+
+impl Shard {
+    #[expect(unsafe_code, reason = "memory-mapping a file is unsafe by definition")]
+    fn open(path: &Path) -> Result<Self> {
+        let io = |source| ModelError::Io { path: path.into(), source };
+        let file = File::open(path).map_err(io)?;
+        // SAFETY: the map is read-only; as every program that maps files, we rely on nobody truncating the file
+        // while it is read.
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let (header_len, metadata) = SafeTensors::read_metadata(&map)
+            .map_err(|error| ModelError::weight_file(path, format!("not a complete safetensors file: {error}")))?;
+        let tensors = metadata.tensors().into_iter().map(|(key, info)| (key, info.clone())).collect();
+        Ok(Self { path: path.into(), map, data_start: header_len + size_of::<u64>(), tensors })
+    }
+}
+
+fn to_f32(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    fn decode<const N: usize>(bytes: &[u8], value: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+        bytes.as_chunks::<N>().0.iter().map(|&chunk| value(chunk)).collect()
+    }
+    match dtype {
+        Dtype::F64 => Some(decode(bytes, |chunk| f64::from_le_bytes(chunk) as f32)),
+        Dtype::F32 => Some(decode(bytes, f32::from_le_bytes)),
+        Dtype::F16 => Some(decode(bytes, |chunk| f16::from_le_bytes(chunk).to_f32())),
+        Dtype::BF16 => Some(decode(bytes, |chunk| bf16::from_le_bytes(chunk).to_f32())),
+        _ => None,
+    }
+}

@@ -1,0 +1,59 @@
+//! What can go wrong in this crate. Every message is one line that names the culprit.
+
+use std::path::PathBuf;
+
+use cogview4_model::ModelError;
+
+/// Result of this crate.
+pub type Result<T, E = PipelineError> = core::result::Result<T, E>;
+
+/// Errors of `cogview4-control-pipeline`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// A component's file, weights or input is at fault.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A value of the request is out of range, or does not fit the models.
+    #[error("{what}: {reason}")]
+    BadInput {
+        /// The value at fault, as the caller knows it.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The pipeline's folder, or a component in it, is not what is needed.
+    #[error("{path}: {reason}", path = path.display())]
+    Component {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An image cannot be read.
+    #[error("image {location}: {reason}")]
+    Image {
+        /// Path or URL.
+        location: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {path}: {reason}", path = path.display())]
+    Output {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl PipelineError {
+    pub(crate) fn bad_input(what: &'static str, reason: impl Into<String>) -> Self {
+        Self::BadInput { what, reason: reason.into() }
+    }
+
+    pub(crate) fn component(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+        Self::Component { path: path.into(), reason: reason.into() }
+    }
+}

@@ -1,0 +1,17 @@
+//! Images and prompts in, images out: [`CogView4ControlPipeline`], with the image and text handling around the
+//! models of `cogview4-model`. The API follows diffusers' `CogView4ControlPipeline` and controlnet_aux's
+//! `CannyDetector`.
+
+mod canny;
+mod error;
+mod image;
+mod pipeline;
+mod tokenizer;
+
+pub use canny::CannyDetector;
+pub use error::{PipelineError, Result};
+pub use image::{Filter, VaeImageProcessor, check_writable, load_image, resize, save_image};
+pub use pipeline::{
+    CogView4ControlPipeline, CogView4PipelineOutput, ControlLatents, ControlRequest, PipelineLoader, TransformerSource,
+};
+pub use tokenizer::{PromptTokenizer, TokenizedPrompt};
