@@ -1,1 +1,21 @@
-//! x
+//! Fine-tune and run CogView4 Control models.
+//!
+//! This package only re-exports: the pipeline at the top, the other crates by name. See the README for the two commands
+//! to start with, and ARCHITECTURE.md for what lives where.
+//!
+//! ```no_run
+//! use cogview4::{CannyDetector, CogView4ControlPipeline, ControlRequest, load_image};
+//!
+//! let pipe = CogView4ControlPipeline::from_pretrained("path/to/pipeline").load()?;
+//! let edges = CannyDetector::default().detect(&load_image("photo.png")?)?;
+//! let output = pipe.generate(&ControlRequest::new("a cat in the snow", edges).seed(42))?;
+//! output.images[0].save("cogview4.png")?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod demo;
+
+pub use cogview4_control_pipeline::*;
+pub use cogview4_data as data;
+pub use cogview4_model as model;
+pub use cogview4_trainer as trainer;

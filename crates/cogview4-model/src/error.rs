@@ -59,6 +59,14 @@ pub enum ModelError {
         /// Keys that the files hold and the model does not know.
         unexpected: Vec<String>,
     },
+    /// A file cannot be written.
+    #[error("cannot write {path}: {reason}", path = path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// A tensor has another shape than the configuration says.
     #[error("{path}: `{key}` has shape {found:?}, but the configuration asks for {expected:?}", path = path.display())]
     ShapeMismatch {

@@ -8,6 +8,7 @@
 mod config;
 pub mod device;
 mod error;
+pub mod files;
 pub mod nn;
 pub mod ops;
 pub mod rng;

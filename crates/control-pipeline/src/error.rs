@@ -30,19 +30,11 @@ pub enum PipelineError {
         /// What is wrong with it.
         reason: String,
     },
-    /// An image cannot be read.
+    /// An image cannot be read or written.
     #[error("image {location}: {reason}")]
     Image {
         /// Path or URL.
         location: String,
-        /// Why not.
-        reason: String,
-    },
-    /// A file cannot be written.
-    #[error("cannot write {path}: {reason}", path = path.display())]
-    Output {
-        /// The file.
-        path: PathBuf,
         /// Why not.
         reason: String,
     },

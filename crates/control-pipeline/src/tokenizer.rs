@@ -65,12 +65,12 @@ impl PromptTokenizer {
         let mut tokenizer = self.tokenizer.clone();
         let params =
             TruncationParams { max_length: max_sequence_length, direction: self.truncation, ..Default::default() };
-        let too_short = |_| PipelineError::bad_input("max_sequence_length", "leaves no room for the special tokens");
-        tokenizer.with_truncation(Some(params)).map_err(too_short)?;
+        let too_short = || PipelineError::bad_input("max_sequence_length", "leaves no room for the special tokens");
+        tokenizer.with_truncation(Some(params)).map_err(|_| too_short())?;
         let encoding = tokenizer.encode(prompt, true).map_err(|error| fail(error.to_string()))?;
         let ids = encoding.get_ids();
         if ids.len() > max_sequence_length {
-            return Err(too_short(().into()));
+            return Err(too_short());
         }
         if !encoding.get_overflowing().is_empty() {
             tracing::warn!(max_sequence_length, "the prompt was cut");

@@ -1,1 +1,3 @@
-//! x
+//! Training of CogView4 Control models.
+
+pub mod cli;

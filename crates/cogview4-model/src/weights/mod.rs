@@ -5,6 +5,8 @@
 
 mod files;
 mod load;
+mod save;
 
 pub use files::WeightFiles;
 pub use load::{LoadOptions, load_module};
+pub use save::{load_tensor, save_tensors};

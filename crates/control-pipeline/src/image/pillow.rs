@@ -1,0 +1,121 @@
+//! Pillow's `Image.resize` for RGB, bit-equal: a horizontal pass, then a vertical one, with coefficients in fixed point
+//! and rounding to bytes between the passes. Source: `src/libImaging/Resample.c` of Pillow 13.
+
+use ::image::RgbImage;
+
+/// Bits behind the point of a coefficient: a byte, and room for two sign bits, are left of 32.
+const PRECISION_BITS: u32 = 32 - 8 - 2;
+const CHANNELS: usize = 3;
+
+/// A resampling filter of Pillow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filter {
+    /// `Image.Resampling.BILINEAR`.
+    Bilinear,
+    /// `Image.Resampling.LANCZOS`.
+    Lanczos,
+}
+
+impl Filter {
+    /// How far the filter reaches, in source pixels of an enlargement.
+    fn support(self) -> f64 {
+        match self {
+            Self::Bilinear => 1.0,
+            Self::Lanczos => 3.0,
+        }
+    }
+
+    fn weight(self, x: f64) -> f64 {
+        match self {
+            Self::Bilinear => (1.0 - x.abs()).max(0.0),
+            Self::Lanczos if (-3.0..3.0).contains(&x) => sinc(x) * sinc(x / 3.0),
+            Self::Lanczos => 0.0,
+        }
+    }
+}
+
+fn sinc(x: f64) -> f64 {
+    if x == 0.0 {
+        return 1.0;
+    }
+    let x = x * std::f64::consts::PI;
+    x.sin() / x
+}
+
+/// Resizes to `width` x `height` pixels, as `image.resize((width, height), filter)` does in Pillow.
+///
+/// # Panics
+/// When a side is 0.
+pub fn resize(image: &RgbImage, width: u32, height: u32, filter: Filter) -> RgbImage {
+    assert!(width > 0 && height > 0, "a picture has pixels");
+    let mut image = image.clone();
+    if width != image.width() {
+        image = resize_rows(&image, width, filter);
+    }
+    if height != image.height() {
+        image = resize_columns(&image, height, filter);
+    }
+    image
+}
+
+/// What makes one output pixel: the first source pixel, and fixed-point weights from there on.
+struct Taps {
+    first: usize,
+    weights: Vec<i32>,
+}
+
+fn taps(source: u32, target: u32, filter: Filter) -> Vec<Taps> {
+    let scale = f64::from(source) / f64::from(target);
+    let filter_scale = scale.max(1.0);
+    let support = filter.support() * filter_scale;
+    (0..target)
+        .map(|position| {
+            let center = (f64::from(position) + 0.5) * scale;
+            // As in Pillow, the casts cut towards zero.
+            let first = ((center - support + 0.5) as i64).max(0);
+            let end = ((center + support + 0.5) as i64).min(i64::from(source));
+            let weights: Vec<f64> =
+                (first..end).map(|i| filter.weight((i as f64 - center + 0.5) * (1.0 / filter_scale))).collect();
+            let sum: f64 = weights.iter().sum();
+            Taps { first: first as usize, weights: weights.iter().map(|weight| fixed_point(weight / sum)).collect() }
+        })
+        .collect()
+}
+
+fn fixed_point(weight: f64) -> i32 {
+    let scaled = weight * f64::from(1 << PRECISION_BITS);
+    (scaled + if weight < 0.0 { -0.5 } else { 0.5 }) as i32
+}
+
+fn resize_rows(image: &RgbImage, width: u32, filter: Filter) -> RgbImage {
+    let taps = taps(image.width(), width, filter);
+    let mut output = RgbImage::new(width, image.height());
+    let source_rows = image.as_raw().chunks_exact(image.width() as usize * CHANNELS);
+    for (source, target) in source_rows.zip(output.chunks_exact_mut(width as usize * CHANNELS)) {
+        for (pixel, taps) in target.chunks_exact_mut(CHANNELS).zip(&taps) {
+            let pixels = source[taps.first * CHANNELS..].chunks_exact(CHANNELS);
+            for (channel, value) in pixel.iter_mut().enumerate() {
+                *value = weighted_sum(&taps.weights, pixels.clone().map(|pixel| pixel[channel]));
+            }
+        }
+    }
+    output
+}
+
+fn resize_columns(image: &RgbImage, height: u32, filter: Filter) -> RgbImage {
+    let row_len = image.width() as usize * CHANNELS;
+    let mut output = RgbImage::new(image.width(), height);
+    for (target, taps) in output.chunks_exact_mut(row_len).zip(taps(image.height(), height, filter)) {
+        let rows = image.as_raw()[taps.first * row_len..].chunks_exact(row_len);
+        for (column, value) in target.iter_mut().enumerate() {
+            *value = weighted_sum(&taps.weights, rows.clone().map(|row| row[column]));
+        }
+    }
+    output
+}
+
+fn weighted_sum(weights: &[i32], values: impl Iterator<Item = u8>) -> u8 {
+    let half = 1 << (PRECISION_BITS - 1);
+    let sum = weights.iter().zip(values).fold(half, |sum, (&weight, value)| sum + weight * i32::from(value));
+    (sum >> PRECISION_BITS).clamp(0, 255) as u8
+}

@@ -1,0 +1,148 @@
+//! Draws a picture that follows the edges of a control image: `cargo run --release --example sft_infer`.
+//!
+//! Without flags it runs the demo pipeline and writes `cogview4.png`; `--help` lists the flags.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use cogview4::model::weights::{load_tensor, save_tensors};
+use cogview4::model::{ComputeDtype, DeviceSpec, files::check_writable};
+use cogview4::{CannyDetector, CogView4ControlPipeline, ControlLatents, ControlRequest, demo};
+use cogview4::{check_image_output, load_image, numbered, save_image, trainer::cli::run_main};
+
+/// Draw a picture with a CogView4 Control model.
+#[derive(Debug, Parser)]
+#[command(rename_all = "snake_case")]
+struct Cli {
+    /// Pipeline folder in diffusers layout [default: the embedded demo]
+    #[arg(long)]
+    pretrained_model_name_or_path: Option<PathBuf>,
+    /// Folder that replaces the pipeline's transformer
+    #[arg(long)]
+    transformer: Option<PathBuf>,
+    /// Path or URL of the control image [default: the embedded photograph]
+    #[arg(long)]
+    control_image: Option<String>,
+    /// What is done to the control image before the pipeline
+    #[arg(long, default_value = "canny", value_parser = ["canny", "none"])]
+    processor: String,
+    /// Canny: gradients up to this are no edges
+    #[arg(long, default_value_t = 50.0)]
+    low_threshold: f64,
+    /// Canny: gradients above this are edges
+    #[arg(long, default_value_t = 200.0)]
+    high_threshold: f64,
+    /// Canny: short side when edges are looked for [default: the smaller of height and width]
+    #[arg(long)]
+    detect_resolution: Option<u32>,
+    /// Canny: short side of the edge picture [default: the smaller of height and width]
+    #[arg(long)]
+    image_resolution: Option<u32>,
+    /// What to draw
+    #[arg(long, default_value = demo::PROMPT)]
+    prompt: String,
+    /// What not to draw
+    #[arg(long, default_value = "")]
+    negative_prompt: String,
+    /// Height in pixels, a multiple of 16 [default: the model's]
+    #[arg(long)]
+    height: Option<usize>,
+    /// Width in pixels, a multiple of 16 [default: the model's]
+    #[arg(long)]
+    width: Option<usize>,
+    /// Number of denoising steps
+    #[arg(long, default_value_t = 50)]
+    num_inference_steps: usize,
+    /// Scale of the classifier-free guidance, off at 1 and below
+    #[arg(long, default_value_t = 3.5)]
+    guidance_scale: f64,
+    /// Number of pictures; their files get -1, -2, ... before the extension
+    #[arg(long, default_value_t = 1)]
+    num_images_per_prompt: usize,
+    /// Longer prompts are cut to this many tokens
+    #[arg(long, default_value_t = 1024)]
+    max_sequence_length: usize,
+    /// Control latents: mean of the posterior, or a seeded draw
+    #[arg(long, default_value = "mode")]
+    control_latents: ControlLatents,
+    /// Hide the pads of the prompt from the picture
+    #[arg(long)]
+    strict_text_mask: bool,
+    /// Seed: the same draws as torch.Generator("cpu").manual_seed
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Initial noise: safetensors with a tensor `latents` [default: drawn]
+    #[arg(long)]
+    latents: Option<PathBuf>,
+    /// Device to compute on
+    #[arg(long, default_value = "flex")]
+    device: DeviceSpec,
+    /// Number type of weights and activations
+    #[arg(long, default_value = "float32")]
+    dtype: ComputeDtype,
+    /// Stream the weights (not available yet)
+    #[arg(long)]
+    offload: bool,
+    /// The picture to write
+    #[arg(long, default_value = "cogview4.png")]
+    output: PathBuf,
+    /// Also write the final latents before decoding
+    #[arg(long)]
+    output_latents: Option<PathBuf>,
+    /// Also write the control image as given to the pipeline
+    #[arg(long)]
+    output_control: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    run_main(run)
+}
+
+fn run(cli: Cli) -> Result<()> {
+    // Everything that can be wrong is looked at before the weights are loaded.
+    ensure!(!cli.offload, "--offload: streaming the weights is not available yet");
+    let outputs = numbered(&cli.output, cli.num_images_per_prompt);
+    outputs.iter().try_for_each(|path| check_image_output(path)).context("--output")?;
+    cli.output_control.iter().try_for_each(|path| check_image_output(path)).context("--output_control")?;
+    cli.output_latents.iter().try_for_each(|path| check_writable(path)).context("--output_latents")?;
+    let photograph = || demo::control_image().display().to_string();
+    let image = load_image(&cli.control_image.unwrap_or_else(photograph)).context("--control_image")?;
+    let mut pipe =
+        CogView4ControlPipeline::from_pretrained(cli.pretrained_model_name_or_path.unwrap_or_else(demo::pipeline))
+            .device(cli.device)
+            .dtype(cli.dtype);
+    if let Some(folder) = cli.transformer {
+        pipe = pipe.transformer(folder);
+    }
+    let default_size = pipe.default_size()?;
+    let (height, width) = (cli.height.unwrap_or(default_size), cli.width.unwrap_or(default_size));
+    let canny = CannyDetector {
+        low_threshold: cli.low_threshold,
+        high_threshold: cli.high_threshold,
+        detect_resolution: cli.detect_resolution.unwrap_or(height.min(width) as u32),
+        image_resolution: cli.image_resolution.unwrap_or(height.min(width) as u32),
+    };
+    let control_image = if cli.processor == "canny" { canny.detect(&image)? } else { image };
+    let mut request = ControlRequest::new(cli.prompt, control_image.clone())
+        .negative_prompt(cli.negative_prompt)
+        .height(height)
+        .width(width)
+        .num_inference_steps(cli.num_inference_steps)
+        .guidance_scale(cli.guidance_scale)
+        .num_images_per_prompt(cli.num_images_per_prompt)
+        .max_sequence_length(cli.max_sequence_length)
+        .control_latents(cli.control_latents)
+        .strict_text_mask(cli.strict_text_mask)
+        .seed(cli.seed);
+    if let Some(path) = &cli.latents {
+        request = request.latents(load_tensor(path, "latents", &cli.device.open()?).context("--latents")?);
+    }
+    request.check()?;
+
+    let output = pipe.load()?.generate(&request)?;
+    cli.output_control.iter().try_for_each(|path| save_image(&control_image, path))?;
+    cli.output_latents.iter().try_for_each(|path| save_tensors(path, [("latents", output.latents.to_data())]))?;
+    output.images.iter().zip(&outputs).try_for_each(|(image, path)| save_image(image, path))?;
+    Ok(())
+}

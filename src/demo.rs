@@ -1,0 +1,21 @@
+//! The demo pipeline that comes with the source: small, complete, in diffusers layout. Its weights are random for now,
+//! so its pictures show that everything runs, not what a trained model draws.
+
+use std::path::{Path, PathBuf};
+
+/// A prompt for the demo pipeline.
+pub const PROMPT: &str = "a cat with green eyes, close-up photograph";
+
+/// The folder of the demo pipeline.
+pub fn pipeline() -> PathBuf {
+    assets().join("demo")
+}
+
+/// A photograph to take the edges of.
+pub fn control_image() -> PathBuf {
+    assets().join("chelsea.png")
+}
+
+fn assets() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/assets"))
+}
