@@ -13,6 +13,9 @@ from diffusers import (
 )
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import GlmConfig, GlmModel, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
+
+disable_progress_bar()
 
 SPECIAL_TOKENS = ["<|endoftext|>", "[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>"]
 # The pattern by which GLM-4 parts a text before merging bytes.
