@@ -2,6 +2,8 @@
 
 use burn::tensor::{Bool, Tensor, module, ops::AttentionModuleOptions};
 
+use super::fused;
+
 /// What a query may not see.
 #[derive(Debug, Clone)]
 pub enum AttentionMask {
@@ -19,6 +21,14 @@ pub enum AttentionMask {
 /// `query` `[B, N, S, head_dim]`; `key` and `value` `[B, N_kv, S, head_dim]`, where `N_kv` divides `N` and each of
 /// their heads serves `N / N_kv` queries. The result is `[B, N, S, head_dim]`.
 pub fn attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, mask: &AttentionMask) -> Tensor<4> {
+    let fused = match mask {
+        AttentionMask::None => fused::attention(&query, &key, &value, false),
+        AttentionMask::Causal => fused::attention(&query, &key, &value, true),
+        AttentionMask::Keys(_) => None,
+    };
+    if let Some(output) = fused {
+        return output;
+    }
     let [batch, heads, seq_query, _] = query.dims();
     let (key, value) = (repeat_heads(key, heads), repeat_heads(value, heads));
     let seq_key = key.dims()[2];

@@ -2,6 +2,7 @@
 
 mod activation;
 mod attention;
+mod fused;
 mod linear;
 mod norm;
 mod rotary;
