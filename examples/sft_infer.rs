@@ -13,7 +13,7 @@ use cogview4::{check_image_output, load_image, numbered, save_image, trainer::cl
 
 /// Draw a picture with a CogView4 Control model.
 #[derive(Debug, Parser)]
-#[command(rename_all = "snake_case")]
+#[command(rename_all = "snake_case", allow_negative_numbers = true)]
 struct Cli {
     /// Pipeline folder in diffusers layout [default: the embedded demo]
     #[arg(long)]
@@ -117,14 +117,7 @@ fn run(cli: Cli) -> Result<()> {
     }
     let default_size = pipe.default_size()?;
     let (height, width) = (cli.height.unwrap_or(default_size), cli.width.unwrap_or(default_size));
-    let canny = CannyDetector {
-        low_threshold: cli.low_threshold,
-        high_threshold: cli.high_threshold,
-        detect_resolution: cli.detect_resolution.unwrap_or(height.min(width) as u32),
-        image_resolution: cli.image_resolution.unwrap_or(height.min(width) as u32),
-    };
-    let control_image = if cli.processor == "canny" { canny.detect(&image)? } else { image };
-    let mut request = ControlRequest::new(cli.prompt, control_image.clone())
+    let request = ControlRequest::new(cli.prompt, image.clone())
         .negative_prompt(cli.negative_prompt)
         .height(height)
         .width(width)
@@ -135,10 +128,18 @@ fn run(cli: Cli) -> Result<()> {
         .control_latents(cli.control_latents)
         .strict_text_mask(cli.strict_text_mask)
         .seed(cli.seed);
+    request.check()?;
+    let canny = CannyDetector {
+        low_threshold: cli.low_threshold,
+        high_threshold: cli.high_threshold,
+        detect_resolution: cli.detect_resolution.unwrap_or(height.min(width) as u32),
+        image_resolution: cli.image_resolution.unwrap_or(height.min(width) as u32),
+    };
+    let control_image = if cli.processor == "canny" { canny.detect(&image)? } else { image };
+    let mut request = request.control_image(control_image.clone());
     if let Some(path) = &cli.latents {
         request = request.latents(load_tensor(path, "latents", &cli.device.open()?).context("--latents")?);
     }
-    request.check()?;
 
     let output = pipe.load()?.generate(&request)?;
     cli.output_control.iter().try_for_each(|path| save_image(&control_image, path))?;

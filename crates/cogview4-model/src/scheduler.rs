@@ -164,7 +164,7 @@ impl FlowMatchEulerScheduler {
         check_series(&timesteps, &sigmas, train_steps)?;
         let mut sigmas: Vec<f32> = sigmas.iter().map(|&sigma| config.shift_sigma(sigma, image_seq_len)).collect();
         if let Some(terminal) = config.shift_terminal.filter(|terminal| *terminal != 0.0) {
-            stretch_to_terminal(&mut sigmas, terminal);
+            stretch_to_terminal(&mut sigmas, terminal)?;
         }
         sigmas.push(0.0);
         Ok(Self { timesteps, sigmas })
@@ -213,10 +213,12 @@ fn check_series(timesteps: &[f32], sigmas: &[f32], train_steps: f32) -> Result<(
 }
 
 /// Stretches the levels so that the last one is `terminal`.
-fn stretch_to_terminal(sigmas: &mut [f32], terminal: f32) {
-    let Some(last) = sigmas.last() else { return };
-    let scale = (1.0 - last) / (1.0 - terminal);
-    for sigma in sigmas {
-        *sigma = 1.0 - (1.0 - *sigma) / scale;
+fn stretch_to_terminal(sigmas: &mut [f32], terminal: f32) -> Result<()> {
+    let last = sigmas[sigmas.len() - 1];
+    if last >= 1.0 {
+        return Err(ModelError::bad_input("shift_terminal", "cannot be reached by steps that all begin at full noise"));
     }
+    let scale = (1.0 - last) / (1.0 - terminal);
+    sigmas.iter_mut().for_each(|sigma| *sigma = 1.0 - (1.0 - *sigma) / scale);
+    Ok(())
 }

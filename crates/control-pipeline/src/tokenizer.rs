@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tokenizers::{Tokenizer, TruncationDirection, TruncationParams};
+use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
 
 use crate::error::{PipelineError, Result};
 
@@ -17,6 +17,8 @@ pub struct PromptTokenizer {
     tokenizer: Tokenizer,
     pad_token_id: u32,
     truncation: TruncationDirection,
+    /// Number of tokens that every prompt gets in front.
+    special_tokens: usize,
 }
 
 /// The ids of one prompt.
@@ -52,7 +54,8 @@ impl PromptTokenizer {
             Some("left") => TruncationDirection::Left,
             _ => TruncationDirection::Right,
         };
-        Ok(Self { tokenizer, pad_token_id, truncation })
+        let special_tokens = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
+        Ok(Self { tokenizer, pad_token_id, truncation, special_tokens })
     }
 
     /// Tokenizes one prompt with its special tokens: cut to `max_sequence_length`, then padded on the left to a multiple
@@ -65,13 +68,13 @@ impl PromptTokenizer {
         let mut tokenizer = self.tokenizer.clone();
         let params =
             TruncationParams { max_length: max_sequence_length, direction: self.truncation, ..Default::default() };
-        let too_short = || PipelineError::bad_input("max_sequence_length", "leaves no room for the special tokens");
-        tokenizer.with_truncation(Some(params)).map_err(|_| too_short())?;
+        if max_sequence_length <= self.special_tokens {
+            let reason = format!("{max_sequence_length} leaves no room beside {} special tokens", self.special_tokens);
+            return Err(PipelineError::bad_input("max_sequence_length", reason));
+        }
+        tokenizer.with_truncation(Some(params)).map_err(|error| fail(error.to_string()))?;
         let encoding = tokenizer.encode(prompt, true).map_err(|error| fail(error.to_string()))?;
         let ids = encoding.get_ids();
-        if ids.len() > max_sequence_length {
-            return Err(too_short());
-        }
         if !encoding.get_overflowing().is_empty() {
             tracing::warn!(max_sequence_length, "the prompt was cut");
         }

@@ -30,8 +30,11 @@ pub(crate) fn resize_opencv(image: &RgbImage, width: u32, height: u32, interpola
     if interpolation == Interpolation::Area && width <= image.width() && height <= image.height() {
         return resize_area(image, width, height);
     }
-    let columns = fixed_taps(image.width(), width, interpolation);
+    let mut columns = fixed_taps(image.width(), width, interpolation);
     let rows = fixed_taps(image.height(), height, interpolation);
+    if interpolation != Interpolation::Lanczos4 {
+        columns.iter_mut().for_each(join_at_edge);
+    }
     let widened: Vec<Vec<i32>> = image
         .as_raw()
         .chunks_exact(image.width() as usize * CHANNELS)
@@ -52,13 +55,13 @@ fn fixed_taps(source: u32, target: u32, interpolation: Interpolation) -> Vec<Fix
             let position = f64::from(position);
             let centre = ((position + 0.5) * scale - 0.5) as f32;
             let (first, weights) = match interpolation {
-                Interpolation::Linear => linear_weights(centre.floor(), centre - centre.floor(), source),
+                Interpolation::Linear => linear_weights(centre.floor(), centre - centre.floor()),
                 Interpolation::Area => {
                     // An enlarged axis: the part of the output pixel that lies beyond the first source pixel.
                     let first = (position * scale).floor();
                     let beyond = ((position + 1.0) - (first + 1.0) / scale) as f32;
                     let beyond = if beyond <= 0.0 { 0.0 } else { beyond - beyond.floor() };
-                    linear_weights(first as f32, beyond, source)
+                    linear_weights(first as f32, beyond)
                 }
                 Interpolation::Lanczos4 => (centre.floor() as i64 - 3, lanczos4(centre - centre.floor()).to_vec()),
             };
@@ -70,12 +73,18 @@ fn fixed_taps(source: u32, target: u32, interpolation: Interpolation) -> Vec<Fix
         .collect()
 }
 
-/// Beyond the edges the edge counts whole.
-fn linear_weights(first: f32, fraction: f32, source: u32) -> (i64, Vec<f32>) {
-    let first = first as i64;
-    let outside = first < 0 || first + 1 >= i64::from(source);
-    let fraction = if outside { 0.0 } else { fraction };
-    (first.max(0), vec![1.0 - fraction, fraction])
+fn linear_weights(first: f32, fraction: f32) -> (i64, Vec<f32>) {
+    (first as i64, vec![1.0 - fraction, fraction])
+}
+
+/// Where both taps are the same edge pixel, OpenCV counts it once, along the rows only: it cuts low bits of each tap of
+/// the columns.
+fn join_at_edge(taps: &mut FixedTaps) {
+    if let [(first, _), (second, _)] = taps[..]
+        && first == second
+    {
+        *taps = vec![(first, COEFFICIENT_SCALE as i32)];
+    }
 }
 
 fn lanczos4(x: f32) -> [f32; 8] {

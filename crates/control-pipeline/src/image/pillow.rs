@@ -1,5 +1,5 @@
-//! Pillow's `Image.resize` for RGB, bit-equal: a horizontal pass, then a vertical one, with coefficients in fixed point
-//! and rounding to bytes between the passes. Source: `src/libImaging/Resample.c` of Pillow 13.
+//! Pillow's `Image.resize` for RGB, bit-equal: one pass along each axis, with coefficients in fixed point and rounding to
+//! bytes between the passes, so their order matters. Source: `src/libImaging/Resample.c` of Pillow 13.0.
 
 use ::image::RgbImage;
 
@@ -48,14 +48,14 @@ fn sinc(x: f64) -> f64 {
 /// When a side is 0.
 pub fn resize(image: &RgbImage, width: u32, height: u32, filter: Filter) -> RgbImage {
     assert!(width > 0 && height > 0, "a picture has pixels");
-    let mut image = image.clone();
-    if width != image.width() {
-        image = resize_rows(&image, width, filter);
-    }
-    if height != image.height() {
-        image = resize_columns(&image, height, filter);
-    }
-    image
+    let horizontal = |image: RgbImage| if width == image.width() { image } else { resize_rows(&image, width, filter) };
+    let vertical =
+        |image: RgbImage| if height == image.height() { image } else { resize_columns(&image, height, filter) };
+    let removed = |before: u32, after: u32| i64::from(before) - i64::from(after);
+    let (rows, columns) = (removed(image.height(), height), removed(image.width(), width));
+    // Pillow begins with the axis that leaves it less to do.
+    let vertical_first = rows > 0 && rows > 2 * columns;
+    if vertical_first { horizontal(vertical(image.clone())) } else { vertical(horizontal(image.clone())) }
 }
 
 /// What makes one output pixel: the first source pixel, and fixed-point weights from there on.

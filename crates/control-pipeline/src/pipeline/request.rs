@@ -106,6 +106,13 @@ impl ControlRequest {
         Ok(())
     }
 
+    /// Another control image.
+    #[must_use]
+    pub fn control_image(mut self, control_image: RgbImage) -> Self {
+        self.control_image = control_image;
+        self
+    }
+
     /// What the picture should not be; only used with guidance. Empty by default.
     #[must_use]
     pub fn negative_prompt(mut self, negative_prompt: impl Into<String>) -> Self {

@@ -1,0 +1,297 @@
+"""Writes the golden fixtures, tests/fixtures, from the reference. The tests only read them.
+
+    pip install -r scripts/reference/requirements.txt
+    python scripts/reference/make_fixtures.py
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers.models.transformers.transformer_cogview4 import CogView4TrainingAttnProcessor
+from diffusers.pipelines.cogview4.pipeline_cogview4_control import calculate_shift, retrieve_timesteps
+from PIL import Image
+from safetensors.torch import save_file
+
+import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXTURES = ROOT / "tests" / "fixtures"
+
+PIPELINES = {
+    "plain": tiny.Tiny(seed=1),
+    "variant": tiny.Tiny(
+        seed=2,
+        latent_channels=8,
+        levels=(8, 16, 24),
+        vae_layers=2,
+        vae_groups=4,
+        mid_attention=True,
+        quant_conv=True,
+        scaling_factor=0.7,
+        layers=3,
+        heads=3,
+        head_dim=8,
+        condition_dim=8,
+        rope_axes_dim=(64, 128),
+        text_width=48,
+        text_layers=2,
+        text_heads=4,
+        text_kv_heads=1,
+        attention_bias=False,
+        partial_rotary_factor=1.0,
+        scheduler={"time_shift_type": "exponential"},
+    ),
+}
+
+
+def randn(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def transformer_parts(pipe) -> dict[str, torch.Tensor]:
+    model = pipe.transformer
+    config = model.config
+    batch, seq_txt, height, width = 2, 32, 8, 12
+    hidden = randn(1, batch, config.in_channels, height, width)
+    text = randn(2, batch, seq_txt, config.text_embed_dim)
+    timesteps = torch.tensor([1.0, 873.0])
+    original, target, crop = (torch.tensor([[a, b]] * batch, dtype=torch.float32) for a, b in ((64, 96), (48, 80), (3, 5)))
+    sizes = dict(original_size=original, target_size=target, crop_coords=crop)
+    temb = torch.nn.functional.silu(model.time_condition_embed(timesteps, original, target, crop, torch.float32))
+    cos, sin = model.rope(hidden)
+    patches, tokens = model.patch_embed(hidden, text)
+    block_patches, block_tokens = model.transformer_blocks[0](patches, tokens, temb, (cos, sin))
+    call = dict(hidden_states=hidden, encoder_hidden_states=text, timestep=timesteps, **sizes, return_dict=False)
+    output = model(**call)[0]
+    # Keys of pads hidden, with the processor whose mask hides them whole.
+    mask = torch.ones(batch, seq_txt, dtype=torch.int32)
+    mask[0, :16] = 0
+    mask[1, :3] = 0
+    processors = [block.attn1.processor for block in model.transformer_blocks]
+    for block in model.transformer_blocks:
+        block.attn1.set_processor(CogView4TrainingAttnProcessor())
+    masked = model(**call, attention_kwargs={"text_attn_mask": mask})[0]
+    for block, processor in zip(model.transformer_blocks, processors):
+        block.attn1.set_processor(processor)
+    half = config.attention_head_dim // 2
+    return {
+        "dit.hidden_states": hidden,
+        "dit.encoder_hidden_states": text,
+        "dit.timesteps": timesteps,
+        "dit.temb": temb,
+        "dit.cos": cos[:, :half].contiguous(),
+        "dit.sin": sin[:, :half].contiguous(),
+        "dit.embed.hidden_states": patches,
+        "dit.embed.encoder_hidden_states": tokens,
+        "dit.block.hidden_states": block_patches,
+        "dit.block.encoder_hidden_states": block_tokens,
+        "dit.output": output,
+        "dit.text_mask": mask.float(),
+        "dit.output_masked": masked,
+    }
+
+
+def vae_parts(pipe) -> dict[str, torch.Tensor]:
+    pixels = randn(3, 2, 3, 48, 32).clamp(-1, 1)
+    posterior = pipe.vae.encode(pixels).latent_dist
+    latents = randn(4, *posterior.mean.shape)
+    return {
+        "vae.pixels": pixels,
+        "vae.mean": posterior.mean,
+        "vae.logvar": posterior.logvar,
+        "vae.latents": latents,
+        "vae.decoded": pipe.vae.decode(latents).sample,
+    }
+
+
+def text_parts(pipe) -> dict[str, torch.Tensor]:
+    ids = torch.tensor([[0] * 5 + [2, 4] + list(range(30, 55))])
+    return {
+        "glm.ids": ids.float(),
+        "glm.hidden_states": pipe.text_encoder(ids, output_hidden_states=True).hidden_states[-2],
+    }
+
+
+def control_image(seed: int, height: int, width: int) -> Image.Image:
+    """Coloured blobs with noise: soft and hard edges, no two channels alike."""
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=(height, width, 3)).astype(np.float32)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 5)
+    smooth = (smooth / smooth.std() * 60 + 128 + 40 * (smooth > 0) + 6 * noise).clip(0, 255)
+    return Image.fromarray(smooth.astype(np.uint8))
+
+
+def end_to_end(pipe, name: str) -> None:
+    folder = FIXTURES / name
+    cases = [
+        dict(height=64, width=96, num_inference_steps=4, guidance_scale=3.5, seed=11, num_images_per_prompt=2,
+             prompt=tiny.CORPUS[2], negative_prompt="blurry", max_sequence_length=1024),
+        dict(height=80, width=64, num_inference_steps=3, guidance_scale=1.0, seed=2**33 + 5, num_images_per_prompt=1,
+             prompt=tiny.CORPUS[5], negative_prompt="", max_sequence_length=12),
+    ]
+    control = control_image(7, 90, 70)
+    control.save(folder / "control.png")
+    tiny.use_posterior_mean(pipe)
+    tensors = {}
+    for index, case in enumerate(cases):
+        arguments = {key: value for key, value in case.items() if key != "seed"}
+        latents = pipe(
+            **arguments,
+            control_image=control,
+            generator=torch.Generator("cpu").manual_seed(case["seed"]),
+            output_type="latent",
+        ).images
+        decoded = pipe.vae.decode(latents / pipe.vae.config.scaling_factor).sample
+        tensors[f"{index}.latents"] = latents
+        for number, picture in enumerate(pipe.image_processor.postprocess(decoded, output_type="pil")):
+            picture.save(folder / f"picture-{index}-{number + 1}.png")
+    save_file(tensors, folder / "latents.safetensors")
+    (folder / "cases.json").write_text(json.dumps(cases, indent=1, ensure_ascii=False))
+
+
+def tokens(pipe, name: str) -> None:
+    cases = []
+    for prompt in tiny.CORPUS + ["", "x" * 40, "  two  spaces\n", "<sop> inside", "🦊 naïve"]:
+        for max_length in (1024, 9):
+            ids = pipe.tokenizer(prompt, max_length=max_length, truncation=True, add_special_tokens=True).input_ids
+            pads = -len(ids) % 16
+            cases.append(
+                dict(prompt=prompt, max_sequence_length=max_length, pads=pads, ids=[pipe.tokenizer.pad_token_id] * pads + ids)
+            )
+    (FIXTURES / name / "tokens.json").write_text(json.dumps(cases, indent=None, ensure_ascii=False))
+
+
+def schedules() -> None:
+    dynamic = dict(use_dynamic_shifting=True, base_shift=0.25, max_shift=0.75, base_image_seq_len=256)
+    configs = [
+        dict(dynamic, time_shift_type="linear"),
+        dict(dynamic, time_shift_type="exponential"),
+        dict(shift=1.0),
+        dict(shift=3.0),
+        dict(dynamic, time_shift_type="linear", shift_terminal=0.1),
+    ]
+    steps = [1, 2, 3, 7, 20, 28, 50, 77, 100, 333]
+    customs = [
+        dict(timesteps=[1000, 750.7, 500, 1]),
+        dict(sigmas=[1.0, 0.8, 0.33, 0.01]),
+        dict(timesteps=[900, 500, 100], sigmas=[0.95, 0.5, 0.2]),
+    ]
+    cases = []
+    for config in configs:
+        scheduler = FlowMatchEulerDiscreteScheduler(**config)
+        for seq_len in (16, 256, 1024, 4096, 9216):
+            mu = calculate_shift(seq_len, 256, scheduler.config.base_shift, scheduler.config.max_shift)
+            for request in [dict(steps=count) for count in steps] + customs:
+                t, sigmas = request.get("timesteps"), request.get("sigmas")
+                if "steps" in request:
+                    t = np.linspace(1000, 1.0, request["steps"])
+                if t is not None:
+                    # As the pipeline does: truncated, and the noise levels follow from it.
+                    t = np.array(t).astype(np.int64).astype(np.float32)
+                    sigmas = t / 1000 if sigmas is None else sigmas
+                else:
+                    t = np.array(sigmas, np.float32) * np.float32(1000)
+                retrieve_timesteps(scheduler, len(t), "cpu", t, sigmas, mu=mu)
+                if seq_len not in (256, 4096) and request.get("steps", 0) > 50:
+                    continue
+                if "shift_terminal" in config and request.get("steps") == 1:
+                    continue  # no number in the reference: 0 / 0
+                cases.append(
+                    dict(config=config, image_seq_len=seq_len, **request,
+                         expected=dict(timesteps=scheduler.timesteps.tolist(), sigmas=scheduler.sigmas.tolist()))
+                )
+    (FIXTURES / "schedules.json").write_text(json.dumps(cases))
+
+
+def generator_draws() -> None:
+    tensors = {}
+    for seed in (0, 1, 42, 123456789, 2**32 + 7):
+        generator = torch.Generator("cpu").manual_seed(seed)
+        # In one stream: small draws leave half a pair behind for the next small draw.
+        for index, shape in enumerate([(1,), (3,), (15,), (16,), (17,), (2, 5, 7), (1, 16, 8, 12), (4,), (31,)]):
+            tensors[f"{seed}.{index}"] = torch.randn(shape, generator=generator)
+    save_file(tensors, FIXTURES / "randn.safetensors")
+
+
+def canny() -> None:
+    folder = FIXTURES / "canny"
+    folder.mkdir()
+    photograph = Image.open(ROOT / "assets" / "chelsea.png")
+    images = {"photo": photograph, "blobs": control_image(8, 64, 192), "flat": Image.new("RGB", (64, 64), (9, 9, 9))}
+    rng = np.random.default_rng(5)
+    images["noise"] = Image.fromarray(rng.integers(0, 256, (128, 64, 3), np.uint8))
+    cases = []
+    for name, image in images.items():
+        if name != "photo":
+            image.save(folder / f"{name}.png")
+        for low, high in ((50, 200), (100, 200), (200, 30.7), (0, 0)):
+            edges = cv2.Canny(np.asarray(image), low, high)
+            file = f"{name}-{low}-{high}.png"
+            Image.fromarray(edges).save(folder / file)
+            cases.append(dict(image=name, low=low, high=high, edges=file))
+    (folder / "cases.json").write_text(json.dumps(cases, indent=1))
+
+
+def canny_resized() -> None:
+    """Sizes and interpolations of controlnet_aux 0.0.10 around cv2.Canny."""
+    folder = FIXTURES / "canny"
+
+    def resize(image: np.ndarray, resolution: int) -> np.ndarray:
+        height, width = image.shape[:2]
+        factor = resolution / min(height, width)
+        size = tuple(int(np.round(side * factor / 64)) * 64 for side in (width, height))
+        return cv2.resize(image, size, interpolation=cv2.INTER_LANCZOS4 if factor > 1 else cv2.INTER_AREA)
+
+    cases = []
+    for index, (height, width, detect, image_resolution) in enumerate(
+        [(100, 150, 64, 64), (150, 100, 128, 128), (256, 256, 128, 128), (192, 384, 64, 128), (90, 70, 192, 64), (130, 190, 128, 192)]
+    ):
+        image = control_image(20 + index, height, width)
+        resized = resize(np.asarray(image), detect)
+        edges = np.repeat(cv2.Canny(resized, 100, 200)[..., None], 3, axis=2)
+        target = resize(resized, image_resolution).shape
+        edges = cv2.resize(edges, (target[1], target[0]), interpolation=cv2.INTER_LINEAR)
+        image.save(folder / f"resized-{index}-input.png")
+        Image.fromarray(edges).save(folder / f"resized-{index}-edges.png")
+        cases.append(dict(index=index, detect_resolution=detect, image_resolution=image_resolution))
+    (folder / "resized.json").write_text(json.dumps(cases, indent=1))
+
+
+def pillow() -> None:
+    folder = FIXTURES / "pillow"
+    folder.mkdir()
+    image = control_image(9, 61, 83)
+    image.save(folder / "image.png")
+    for width, height in ((83, 61), (64, 64), (83, 96), (200, 61), (17, 130), (166, 122), (1, 1), (64, 48), (96, 40), (80, 50), (70, 34), (70, 36), (40, 90)):
+        for name, filter in (("lanczos", Image.Resampling.LANCZOS), ("bilinear", Image.Resampling.BILINEAR)):
+            image.resize((width, height), filter).save(folder / f"{name}-{width}x{height}.png")
+
+
+@torch.no_grad()
+def main() -> None:
+    shutil.rmtree(FIXTURES, ignore_errors=True)
+    FIXTURES.mkdir(parents=True)
+    for name, sizes in PIPELINES.items():
+        pipe = tiny.build(sizes)
+        sharded = name == "variant"
+        tiny.save(pipe, FIXTURES / name, "100KB" if sharded else "10GB")
+        if sharded:
+            tiny.downgrade_text_config(FIXTURES / name)
+        parts = {**transformer_parts(pipe), **vae_parts(pipe), **text_parts(pipe)}
+        save_file({key: part.contiguous() for key, part in parts.items()}, FIXTURES / name / "parts.safetensors")
+        tokens(pipe, name)
+        end_to_end(pipe, name)
+    schedules()
+    generator_draws()
+    canny()
+    canny_resized()
+    pillow()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+//! `sft_infer` as a user runs it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::OnceLock,
+};
+
+use cogview4::{load_image, model::weights::load_tensor};
+
+use crate::support::{MODEL_TOLERANCE, Parts, assert_close, device, fixtures, json};
+
+/// The example's binary beside this test's; `cargo test` builds it, `cargo test --test suite` does not.
+fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let here = std::env::current_exe().unwrap();
+        let profile = here.ancestors().nth(2).unwrap();
+        let path = profile.join("examples").join("sft_infer").with_extension(std::env::consts::EXE_EXTENSION);
+        assert!(path.is_file(), "{} is not there: `cargo build --examples` makes it", path.display());
+        path
+    })
+}
+
+/// Runs the program in a folder of its own.
+pub(crate) fn sft_infer(folder: &Path, flags: &[&str]) -> Output {
+    Command::new(binary()).current_dir(folder).args(flags).output().unwrap()
+}
+
+#[track_caller]
+fn run(folder: &Path, flags: &[&str]) {
+    let output = sft_infer(folder, flags);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn without_flags_it_draws_the_demo() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &[]);
+    let picture = load_image(folder.path().join("cogview4.png").to_str().unwrap()).unwrap();
+    assert_eq!(picture.dimensions(), (256, 256));
+}
+
+#[test]
+fn flags_reach_the_pipeline() {
+    let pipeline = fixtures().join("plain");
+    let pipeline = pipeline.to_str().unwrap();
+    let case = &json("plain/cases.json")[0];
+    let folder = tempfile::tempdir().unwrap();
+    let seed = case["seed"].to_string();
+    let control = format!("{pipeline}/control.png");
+    let flags = |images: &'static str| {
+        [
+            ["--pretrained_model_name_or_path", pipeline],
+            ["--control_image", &control],
+            ["--processor", "none"],
+            ["--prompt", case["prompt"].as_str().unwrap()],
+            ["--negative_prompt", case["negative_prompt"].as_str().unwrap()],
+            ["--height", "64"],
+            ["--width", "96"],
+            ["--num_inference_steps", "4"],
+            ["--guidance_scale", "3.5"],
+            ["--seed", &seed],
+            ["--num_images_per_prompt", images],
+            ["--output", "out.png"],
+            ["--output_latents", "out.safetensors"],
+        ]
+        .concat()
+    };
+    run(folder.path(), &flags("2"));
+    assert!(folder.path().join("out-1.png").is_file() && folder.path().join("out-2.png").is_file());
+    assert!(!folder.path().join("out.png").exists());
+    let latents = || load_tensor::<4>(&folder.path().join("out.safetensors"), "latents", &device()).unwrap();
+    let expected = Parts::open("plain/latents.safetensors").tensor("0.latents");
+    assert_close("latents", latents(), expected, MODEL_TOLERANCE);
+    let drawn = latents();
+
+    // Noise from a file, another transformer folder, and the control latents drawn.
+    let transformer = format!("{pipeline}/transformer");
+    let more = ["--transformer", &transformer, "--control_latents", "sample", "--strict_text_mask"];
+    let more = [&flags("2")[..], &more].concat();
+    run(folder.path(), &more);
+    let sampled = latents();
+    run(folder.path(), &more);
+    assert_close("the same seed", latents(), sampled.clone(), 0.0);
+    let difference: f32 = (sampled - drawn).abs().max().into_scalar();
+    assert!(difference > 1e-3, "drawn control latents and hidden pads change the picture");
+    std::fs::rename(folder.path().join("out.safetensors"), folder.path().join("noise.safetensors")).unwrap();
+    run(folder.path(), &[&flags("2")[..], &["--latents", "noise.safetensors"]].concat());
+    let error = sft_infer(folder.path(), &[&flags("1")[..], &["--latents", "noise.safetensors"]].concat());
+    assert!(String::from_utf8_lossy(&error.stderr).starts_with("error: latents: shape [2, 16, 32, 48]"));
+}
+
+#[test]
+fn the_control_image_can_be_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), &["--num_inference_steps", "1", "--output", "a.png", "--output_control", "control.png"]);
+    let edges = load_image(folder.path().join("control.png").to_str().unwrap()).unwrap();
+    assert_eq!(edges.dimensions(), (256, 256));
+    assert!(edges.iter().all(|&byte| byte == 0 || byte == 255) && edges.iter().any(|&byte| byte == 255));
+}
+
+#[test]
+fn help_names_every_flag() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = sft_infer(folder.path(), &["--help"]);
+    assert!(output.status.success());
+    let help = String::from_utf8(output.stdout).unwrap();
+    for flag in "pretrained_model_name_or_path transformer control_image processor low_threshold high_threshold \
+        detect_resolution image_resolution prompt negative_prompt height width num_inference_steps guidance_scale \
+        num_images_per_prompt max_sequence_length control_latents strict_text_mask seed latents device dtype offload \
+        output output_latents output_control"
+        .split_whitespace()
+    {
+        assert!(help.contains(&format!("--{flag}")), "{flag}");
+    }
+}

@@ -1,0 +1,151 @@
+//! Every part of the models, and whole runs, against diffusers.
+
+use burn::tensor::Tensor;
+use cogview4::{
+    CogView4ControlPipeline, ControlRequest, load_image,
+    model::{
+        AutoencoderKl, CogView4Transformer, ComputeDtype, GlmModel,
+        transformer::{SizeConditions, TransformerInputs},
+    },
+};
+
+use crate::support::{BLOCK_TOLERANCE, MODEL_TOLERANCE, PIPELINES, Parts, assert_close, device, fixtures, json};
+
+const SIZES: SizeConditions = SizeConditions { original_size: [64, 96], target_size: [48, 80], crop_coords: [3, 5] };
+
+fn transformer(name: &str) -> (CogView4Transformer, Parts) {
+    let folder = fixtures().join(name).join("transformer");
+    let model = CogView4Transformer::load(&folder, ComputeDtype::Float32.dtype(), &device()).unwrap();
+    (model, Parts::open(&format!("{name}/parts.safetensors")))
+}
+
+fn inputs<'a>(parts: &Parts, timesteps: &'a [f32]) -> TransformerInputs<'a> {
+    TransformerInputs {
+        hidden_states: parts.tensor("dit.hidden_states"),
+        encoder_hidden_states: parts.tensor("dit.encoder_hidden_states"),
+        timesteps,
+        sizes: &[SIZES; 2],
+        hidden_text: None,
+    }
+}
+
+#[test]
+fn transformer_embeddings_and_rotary_positions() {
+    for name in PIPELINES {
+        let (model, parts) = transformer(name);
+        let (state, context) = model.embed(inputs(&parts, &parts.values("dit.timesteps")));
+        assert_close("temb", context.temb, parts.tensor("dit.temb"), BLOCK_TOLERANCE);
+        // Text comes first and is not turned.
+        let seq_txt = context.seq_txt;
+        let patches = |table: Tensor<2>| {
+            let [tokens, _] = table.dims();
+            table.narrow(0, seq_txt, tokens - seq_txt)
+        };
+        assert_close("cos", patches(context.image_rotary_emb.cos), parts.tensor("dit.cos"), BLOCK_TOLERANCE);
+        assert_close("sin", patches(context.image_rotary_emb.sin), parts.tensor("dit.sin"), BLOCK_TOLERANCE);
+        let expected = parts.tensor("dit.embed.hidden_states");
+        assert_close("patches", state.hidden_states, expected, BLOCK_TOLERANCE);
+        let expected = parts.tensor("dit.embed.encoder_hidden_states");
+        assert_close("text", state.encoder_hidden_states, expected, BLOCK_TOLERANCE);
+    }
+}
+
+#[test]
+fn transformer_block() {
+    for name in PIPELINES {
+        let (model, parts) = transformer(name);
+        let (state, context) = model.embed(inputs(&parts, &parts.values("dit.timesteps")));
+        let state = model.block(0, state, &context);
+        let expected = parts.tensor("dit.block.hidden_states");
+        assert_close("patches", state.hidden_states, expected, BLOCK_TOLERANCE);
+        let expected = parts.tensor("dit.block.encoder_hidden_states");
+        assert_close("text", state.encoder_hidden_states, expected, BLOCK_TOLERANCE);
+    }
+}
+
+#[test]
+fn transformer_without_and_with_hidden_text() {
+    for name in PIPELINES {
+        let (model, parts) = transformer(name);
+        let timesteps = parts.values("dit.timesteps");
+        let output = model.forward(inputs(&parts, &timesteps));
+        assert_close("all seen", output, parts.tensor("dit.output"), MODEL_TOLERANCE);
+
+        let hidden_text = Some(parts.tensor::<2>("dit.text_mask").equal_elem(0.0));
+        let output = model.forward(TransformerInputs { hidden_text, ..inputs(&parts, &timesteps) });
+        assert_close("text hidden", output, parts.tensor("dit.output_masked"), MODEL_TOLERANCE);
+    }
+}
+
+#[test]
+fn hidden_text_is_as_if_it_were_not_there() {
+    let (model, parts) = transformer("plain");
+    let timesteps = parts.values("dit.timesteps");
+    let text = parts.tensor::<3>("dit.encoder_hidden_states");
+    let hidden_text =
+        Some(Tensor::cat(vec![Tensor::full([2, 16], true, &device()), Tensor::full([2, 16], false, &device())], 1));
+    let hidden = model.forward(TransformerInputs { hidden_text, ..inputs(&parts, &timesteps) });
+    let short = TransformerInputs { encoder_hidden_states: text.narrow(1, 16, 16), ..inputs(&parts, &timesteps) };
+    assert_close("without the pads", hidden, model.forward(short), BLOCK_TOLERANCE);
+}
+
+#[test]
+fn vae_encoder_and_decoder() {
+    for name in PIPELINES {
+        let folder = fixtures().join(name).join("vae");
+        let vae = AutoencoderKl::load(&folder, ComputeDtype::Float32.dtype(), &device()).unwrap();
+        let parts = Parts::open(&format!("{name}/parts.safetensors"));
+        let posterior = vae.encode(parts.tensor("vae.pixels"));
+        assert_close("mean", posterior.mode(), parts.tensor("vae.mean"), MODEL_TOLERANCE);
+        assert_close("logvar", posterior.logvar, parts.tensor("vae.logvar"), MODEL_TOLERANCE);
+        let decoded = vae.decode(parts.tensor("vae.latents"));
+        assert_close("decoded", decoded, parts.tensor("vae.decoded"), MODEL_TOLERANCE);
+        let latents = parts.tensor::<4>("vae.latents");
+        let there_and_back = vae.denormalize(vae.normalize(latents.clone()));
+        assert_close("normalize", there_and_back, latents, BLOCK_TOLERANCE);
+    }
+}
+
+#[test]
+fn text_encoder_hidden_states() {
+    for name in PIPELINES {
+        let folder = fixtures().join(name).join("text_encoder");
+        let model = GlmModel::load(&folder, ComputeDtype::Float32.dtype(), &device()).unwrap();
+        let parts = Parts::open(&format!("{name}/parts.safetensors"));
+        let ids: Vec<u32> = parts.values("glm.ids").iter().map(|&id| id as u32).collect();
+        assert_close("hidden states", model.forward(&ids), parts.tensor("glm.hidden_states"), MODEL_TOLERANCE);
+    }
+}
+
+#[test]
+fn whole_runs() {
+    for name in PIPELINES {
+        let folder = fixtures().join(name);
+        let pipe = CogView4ControlPipeline::from_pretrained(&folder).progress_bar(false).load().unwrap();
+        let control = load_image(folder.join("control.png").to_str().unwrap()).unwrap();
+        let parts = Parts::open(&format!("{name}/latents.safetensors"));
+        for (index, case) in json(&format!("{name}/cases.json")).as_array().unwrap().iter().enumerate() {
+            let text = |key: &str| case[key].as_str().unwrap();
+            let number = |key: &str| case[key].as_u64().unwrap() as usize;
+            let request = ControlRequest::new(text("prompt"), control.clone())
+                .negative_prompt(text("negative_prompt"))
+                .height(number("height"))
+                .width(number("width"))
+                .num_inference_steps(number("num_inference_steps"))
+                .guidance_scale(case["guidance_scale"].as_f64().unwrap())
+                .num_images_per_prompt(number("num_images_per_prompt"))
+                .max_sequence_length(number("max_sequence_length"))
+                .seed(case["seed"].as_u64().unwrap());
+            let output = pipe.generate(&request).unwrap();
+            let expected = parts.tensor(&format!("{index}.latents"));
+            assert_close("latents", output.latents, expected, MODEL_TOLERANCE);
+            for (number, image) in output.images.iter().enumerate() {
+                let file = folder.join(format!("picture-{index}-{}.png", number + 1));
+                let expected = load_image(file.to_str().unwrap()).unwrap();
+                let pairs = image.iter().zip(expected.iter());
+                let sum: u64 = pairs.map(|(&a, &b)| u64::from(a.abs_diff(b))).sum();
+                assert!(sum as f64 / (image.len() as f64) < 0.5, "{name}: picture {index}-{number}");
+            }
+        }
+    }
+}
