@@ -1,6 +1,8 @@
 //! The tests of the whole: against golden fixtures of the reference (`fixtures/`, made by `scripts/reference`), against
 //! hostile files, and of the real binaries. `cargo test --test suite parity` runs one topic.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
+
 mod canny;
 mod cli;
 mod hostile;

@@ -21,7 +21,7 @@ const MAX_SIDE: f64 = 32_768.0;
 ///
 /// let picture = image::RgbImage::from_fn(64, 64, |x, _| image::Rgb([if x < 32 { 0 } else { 255 }; 3]));
 /// let edges = CannyDetector { detect_resolution: 64, image_resolution: 64, ..Default::default() }.detect(&picture)?;
-/// assert_eq!(edges.get_pixel(32, 10).0, [255; 3]);
+/// assert_eq!(edges.get_pixel(31, 10).0, [255; 3]);
 /// # Ok::<(), cogview4_control_pipeline::PipelineError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq)]

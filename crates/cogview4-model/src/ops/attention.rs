@@ -6,6 +6,7 @@ use super::fused;
 
 /// What a query may not see.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one a forward pass")]
 pub enum AttentionMask {
     /// Every query sees every key.
     None,

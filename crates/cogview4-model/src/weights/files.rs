@@ -84,7 +84,7 @@ impl WeightFiles {
         }
         for (key, name) in &index.weight_map {
             let path = self.folder.join(name);
-            if !self.keys.get(key).is_some_and(|&shard| self.shards[shard].path == path) {
+            if self.keys.get(key).is_none_or(|&shard| self.shards[shard].path != path) {
                 return Err(ModelError::weight_file(path, format!("key `{key}` is missing, the index puts it here")));
             }
         }

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use super::{FusedOps, simd};
 
 /// Query rows that are worked on together: their scores stay in the cache.
-const QUERY_ROWS: usize = 64;
+const QUERY_ROWS: usize = 128;
 /// Values that one task of an elementwise operation works on.
 const CHUNK: usize = 16 * 1024;
 
