@@ -1,6 +1,4 @@
-//! Draws a picture that follows the edges of a control image: `cargo run --release --example sft_infer`.
-//!
-//! Without flags it runs the demo pipeline and writes `cogview4.png`; `--help` lists the flags.
+//! Draws a picture that follows the edges of a control image; without flags, with the demo pipeline.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -103,9 +101,8 @@ fn run(cli: Cli) -> Result<()> {
     // Everything that can be wrong is looked at before the weights are loaded.
     ensure!(!cli.offload, "--offload: streaming the weights is not available yet");
     let outputs = numbered(&cli.output, cli.num_images_per_prompt);
-    outputs.iter().try_for_each(|path| check_image_output(path)).context("--output")?;
-    cli.output_control.iter().try_for_each(|path| check_image_output(path)).context("--output_control")?;
-    cli.output_latents.iter().try_for_each(|path| check_writable(path)).context("--output_latents")?;
+    outputs.iter().chain(&cli.output_control).try_for_each(|path| check_image_output(path))?;
+    cli.output_latents.iter().try_for_each(|path| check_writable(path))?;
     let photograph = || demo::control_image().display().to_string();
     let image = load_image(&cli.control_image.unwrap_or_else(photograph)).context("--control_image")?;
     let mut pipe =
@@ -144,6 +141,9 @@ fn run(cli: Cli) -> Result<()> {
     let output = pipe.load()?.generate(&request)?;
     cli.output_control.iter().try_for_each(|path| save_image(&control_image, path))?;
     cli.output_latents.iter().try_for_each(|path| save_tensors(path, [("latents", output.latents.to_data())]))?;
-    output.images.iter().zip(&outputs).try_for_each(|(image, path)| save_image(image, path))?;
+    for (image, path) in output.images.iter().zip(&outputs) {
+        save_image(image, path)?;
+        eprintln!("wrote {}", path.display());
+    }
     Ok(())
 }
