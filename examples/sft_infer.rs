@@ -126,11 +126,12 @@ fn run(cli: Cli) -> Result<()> {
         .strict_text_mask(cli.strict_text_mask)
         .seed(cli.seed);
     request.check()?;
+    let short_side = height.min(width).max(64) as u32;
     let canny = CannyDetector {
         low_threshold: cli.low_threshold,
         high_threshold: cli.high_threshold,
-        detect_resolution: cli.detect_resolution.unwrap_or(height.min(width) as u32),
-        image_resolution: cli.image_resolution.unwrap_or(height.min(width) as u32),
+        detect_resolution: cli.detect_resolution.unwrap_or(short_side),
+        image_resolution: cli.image_resolution.unwrap_or(short_side),
     };
     let control_image = if cli.processor == "canny" { canny.detect(&image)? } else { image };
     let mut request = request.control_image(control_image.clone());

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tokenizers::{PostProcessor, Tokenizer, TruncationDirection, TruncationParams};
+use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
 
 use crate::error::{PipelineError, Result};
 
@@ -44,6 +44,9 @@ impl PromptTokenizer {
         let mut tokenizer = Tokenizer::from_file(&path)
             .map_err(|error| PipelineError::component(&path, format!("not a valid tokenizer: {error}")))?;
         tokenizer.with_padding(None);
+        tokenizer
+            .with_truncation(None)
+            .map_err(|error| PipelineError::component(&path, format!("not a valid tokenizer: {error}")))?;
         let config = read_config(&folder.join("tokenizer_config.json"))?;
         let pad_token = &config["pad_token"];
         let pad_token = pad_token.as_str().or(pad_token["content"].as_str()).unwrap_or(DEFAULT_PAD_TOKEN);
@@ -65,19 +68,18 @@ impl PromptTokenizer {
     /// A maximum that leaves no room for the special tokens.
     pub fn encode(&self, prompt: &str, max_sequence_length: usize) -> Result<TokenizedPrompt> {
         let fail = |reason: String| PipelineError::bad_input("prompt", reason);
-        let mut tokenizer = self.tokenizer.clone();
-        let params =
-            TruncationParams { max_length: max_sequence_length, direction: self.truncation, ..Default::default() };
-        if max_sequence_length <= self.special_tokens {
+        let room = max_sequence_length.saturating_sub(self.special_tokens);
+        if room == 0 {
             let reason = format!("{max_sequence_length} leaves no room beside {} special tokens", self.special_tokens);
             return Err(PipelineError::bad_input("max_sequence_length", reason));
         }
-        tokenizer.with_truncation(Some(params)).map_err(|error| fail(error.to_string()))?;
-        let encoding = tokenizer.encode(prompt, true).map_err(|error| fail(error.to_string()))?;
-        let ids = encoding.get_ids();
-        if !encoding.get_overflowing().is_empty() {
-            tracing::warn!(max_sequence_length, "the prompt was cut");
+        let mut encoding = self.tokenizer.encode(prompt, false).map_err(|error| fail(error.to_string()))?;
+        if encoding.len() > room {
+            tracing::warn!(max_sequence_length, tokens = encoding.len(), "the prompt was cut");
+            encoding.truncate(room, 0, self.truncation);
         }
+        let encoding = self.tokenizer.post_process(encoding, None, true).map_err(|error| fail(error.to_string()))?;
+        let ids = encoding.get_ids();
         let pads = ids.len().next_multiple_of(PAD_MULTIPLE) - ids.len();
         let ids = std::iter::repeat_n(self.pad_token_id, pads).chain(ids.iter().copied()).collect();
         Ok(TokenizedPrompt { ids, pads })

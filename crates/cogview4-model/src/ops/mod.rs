@@ -10,5 +10,5 @@ mod rotary;
 pub use activation::{gelu_tanh, silu};
 pub use attention::{AttentionMask, attention};
 pub use linear::linear;
-pub use norm::layer_norm;
-pub use rotary::{RotaryTable, rotate_halves, rotate_pairs};
+pub use norm::{gated_add, layer_norm, modulate};
+pub use rotary::{RotaryTable, norm_rotate, rotate_pairs};

@@ -3,6 +3,8 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
+use super::{fused, layer_norm};
+
 /// Cosines and sines of the angles, each `[S, angles]` with one angle for two features.
 #[derive(Debug, Clone)]
 pub struct RotaryTable {
@@ -36,11 +38,21 @@ impl RotaryTable {
     }
 }
 
+/// Normalises each head of queries or keys, brings the heads to the front and turns the first half of each against the
+/// second.
+///
+/// # Shapes
+/// `[B, S, N, head_dim]` to `[B, N, S, head_dim]`; the table has `head_dim / 2` angles.
+pub fn norm_rotate(input: Tensor<4>, table: &RotaryTable, eps: f64) -> Tensor<4> {
+    fused::norm_rotate(&input, table, eps)
+        .unwrap_or_else(|| rotate_halves(layer_norm(input, eps).swap_dims(1, 2), table))
+}
+
 /// Turns feature `i` of the first half against feature `i` of the second half.
 ///
 /// # Shapes
 /// `[B, N, S, head_dim]`, unchanged; the table has `head_dim / 2` angles.
-pub fn rotate_halves(input: Tensor<4>, table: &RotaryTable) -> Tensor<4> {
+fn rotate_halves(input: Tensor<4>, table: &RotaryTable) -> Tensor<4> {
     let half = input.dims()[3] / 2;
     let [cos, sin] = table.expand();
     let first = input.clone().narrow(3, 0, half);

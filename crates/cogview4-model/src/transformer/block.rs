@@ -7,10 +7,7 @@ use burn::{
 };
 
 use super::{BlockContext, BlockState, CogView4TransformerConfig};
-use crate::{
-    nn::Linear,
-    ops::{self, rotate_halves},
-};
+use crate::{nn::Linear, ops};
 
 /// Epsilon of the norms without weights.
 pub(super) const NORM_EPS: f64 = 1e-5;
@@ -49,8 +46,8 @@ impl TransformerBlock {
             1,
         );
         let [attn_text, attn_patches] = split(self.attn1.forward(joint, context), context.seq_txt);
-        let hidden_states = hidden_states + patches.attention.gate(attn_patches);
-        let encoder_hidden_states = encoder_hidden_states + text.attention.gate(attn_text);
+        let hidden_states = patches.attention.gated_add(hidden_states, attn_patches);
+        let encoder_hidden_states = text.attention.gated_add(encoder_hidden_states, attn_text);
 
         // 3. Feed-forward, token by token, so text and patches go through together
         let joint = Tensor::cat(
@@ -62,8 +59,8 @@ impl TransformerBlock {
         );
         let [ff_text, ff_patches] = split(self.ff.forward(joint), context.seq_txt);
         BlockState {
-            hidden_states: hidden_states + patches.feed_forward.gate(ff_patches),
-            encoder_hidden_states: encoder_hidden_states + text.feed_forward.gate(ff_text),
+            hidden_states: patches.feed_forward.gated_add(hidden_states, ff_patches),
+            encoder_hidden_states: text.feed_forward.gated_add(encoder_hidden_states, ff_text),
         }
     }
 }
@@ -101,18 +98,18 @@ impl AdaLayerNormZero {
         let chunk = |index: usize| emb.clone().narrow(2, index * width, width);
         // In the checkpoint: shift, scale and gate of attention, then of feed-forward, patches before text each time.
         let modulation =
-            |start: usize| Modulation { shift: chunk(start), scale: chunk(start + 2) + 1.0, gate: chunk(start + 4) };
+            |start: usize| Modulation { shift: chunk(start), scale: chunk(start + 2), gate: chunk(start + 4) };
         [0, 1].map(|stream| StreamModulation { attention: modulation(stream), feed_forward: modulation(stream + 6) })
     }
 }
 
 impl Modulation {
     fn modulate(&self, hidden_states: Tensor<3>) -> Tensor<3> {
-        ops::layer_norm(hidden_states, NORM_EPS) * self.scale.clone() + self.shift.clone()
+        ops::modulate(hidden_states, self.scale.clone(), self.shift.clone(), NORM_EPS)
     }
 
-    fn gate(&self, output: Tensor<3>) -> Tensor<3> {
-        output * self.gate.clone()
+    fn gated_add(&self, residual: Tensor<3>, output: Tensor<3>) -> Tensor<3> {
+        ops::gated_add(residual, output, self.gate.clone())
     }
 }
 
@@ -137,8 +134,8 @@ impl Attention {
         let [batch, seq, width] = hidden_states.dims();
         let split_heads = |input: Tensor<3>| input.reshape([batch, seq, self.heads, width / self.heads]);
         let turned = |linear: &Linear| {
-            let heads = ops::layer_norm(split_heads(linear.forward(hidden_states.clone())), NORM_EPS);
-            rotate_halves(heads.swap_dims(1, 2), &context.image_rotary_emb)
+            let heads = split_heads(linear.forward(hidden_states.clone()));
+            ops::norm_rotate(heads, &context.image_rotary_emb, NORM_EPS)
         };
         let (query, key) = (turned(&self.to_q), turned(&self.to_k));
         let value = split_heads(self.to_v.forward(hidden_states.clone())).swap_dims(1, 2);

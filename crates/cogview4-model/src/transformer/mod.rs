@@ -187,7 +187,7 @@ impl AdaLayerNormContinuous {
     fn forward(&self, hidden_states: Tensor<3>, temb: Tensor<2>) -> Tensor<3> {
         let emb = self.linear.forward(temb).unsqueeze_dim::<3>(1);
         let width = hidden_states.dims()[2];
-        let (scale, shift) = (emb.clone().narrow(2, 0, width) + 1.0, emb.narrow(2, width, width));
-        ops::layer_norm(hidden_states, NORM_EPS) * scale + shift
+        let (scale, shift) = (emb.clone().narrow(2, 0, width), emb.narrow(2, width, width));
+        ops::modulate(hidden_states, scale, shift, NORM_EPS)
     }
 }

@@ -11,6 +11,8 @@ use burn::{
     tensor::{DType, Device, Tensor},
 };
 
+use super::RotaryTable;
+
 /// The kernels that a backend brings.
 #[backend_extension(Flex: cfg(feature = "flex"))]
 trait FusedOps: Backend {
@@ -19,6 +21,23 @@ trait FusedOps: Backend {
         key: FloatTensor<Self>,
         value: FloatTensor<Self>,
         is_causal: bool,
+    ) -> FloatTensor<Self>;
+    fn fused_modulate(
+        input: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self>;
+    fn fused_gated_add(
+        residual: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+    fn fused_norm_rotate(
+        input: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        eps: f64,
     ) -> FloatTensor<Self>;
     fn fused_gelu_tanh(input: FloatTensor<Self>) -> FloatTensor<Self>;
     fn fused_silu(input: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -36,6 +55,30 @@ pub(super) fn attention(query: &Tensor<4>, key: &Tensor<4>, value: &Tensor<4>, i
     is_served(&query).then(|| {
         let [query, key, value] = [query, key, value].map(Tensor::into_dispatch);
         Tensor::from_dispatch(<Dispatch as FusedOps>::fused_attention(query, key, value, is_causal))
+    })
+}
+
+/// See [`ops::modulate`](super::modulate).
+pub(super) fn modulate(input: &Tensor<3>, scale: &Tensor<3>, shift: &Tensor<3>, eps: f64) -> Option<Tensor<3>> {
+    is_served(input).then(|| {
+        let [input, scale, shift] = [input, scale, shift].map(|tensor| tensor.clone().into_dispatch());
+        Tensor::from_dispatch(<Dispatch as FusedOps>::fused_modulate(input, scale, shift, eps))
+    })
+}
+
+/// See [`ops::gated_add`](super::gated_add).
+pub(super) fn gated_add(residual: &Tensor<3>, output: &Tensor<3>, gate: &Tensor<3>) -> Option<Tensor<3>> {
+    is_served(residual).then(|| {
+        let [residual, output, gate] = [residual, output, gate].map(|tensor| tensor.clone().into_dispatch());
+        Tensor::from_dispatch(<Dispatch as FusedOps>::fused_gated_add(residual, output, gate))
+    })
+}
+
+/// See [`ops::norm_rotate`](super::norm_rotate).
+pub(super) fn norm_rotate(input: &Tensor<4>, table: &RotaryTable, eps: f64) -> Option<Tensor<4>> {
+    is_served(input).then(|| {
+        let [cos, sin] = [&table.cos, &table.sin].map(|tensor| tensor.clone().into_dispatch());
+        Tensor::from_dispatch(<Dispatch as FusedOps>::fused_norm_rotate(input.clone().into_dispatch(), cos, sin, eps))
     })
 }
 

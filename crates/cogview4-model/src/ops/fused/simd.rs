@@ -46,11 +46,41 @@ pub(super) fn gelu_tanh(x: f32) -> f32 {
     x / (1.0 + exp(-inner))
 }
 
-/// Replaces scores by `e^(score - largest)` and gives their sum. Lanes are summed apart, then together, so that the
-/// order of the sum does not depend on the machine.
+/// Values that are summed apart, then together, so that the order of a sum does not depend on the machine.
+const LANES: usize = 16;
+
+/// Mean, and one over the root of variance plus `eps`.
+#[inline(always)]
+pub(super) fn moments(row: &[f32], eps: f32) -> (f32, f32) {
+    let count = row.len() as f32;
+    let mean = sum(
+        row,
+        #[inline(always)]
+        |value| value,
+    ) / count;
+    let variance = sum(
+        row,
+        #[inline(always)]
+        |value| (value - mean) * (value - mean),
+    ) / count;
+    (mean, 1.0 / (variance + eps).sqrt())
+}
+
+#[inline(always)]
+fn sum(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for chunk in chunks {
+        for (sum, &value) in sums.iter_mut().zip(chunk) {
+            *sum += term(value);
+        }
+    }
+    rest.iter().fold(sums.iter().sum(), |sum, &value| sum + term(value))
+}
+
+/// Replaces scores by `e^(score - largest)` and gives their sum.
 #[inline(always)]
 pub(super) fn exp_row(scores: &mut [f32]) -> f32 {
-    const LANES: usize = 16;
     let (chunks, rest) = scores.as_chunks_mut::<LANES>();
     let mut largest = [f32::NEG_INFINITY; LANES];
     for chunk in chunks.iter() {

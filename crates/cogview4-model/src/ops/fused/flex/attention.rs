@@ -1,7 +1,7 @@
-//! Kernels for the pure-Rust CPU backend, over the tensors' own memory.
+//! Attention over blocks of queries.
 
 use burn::{
-    backend::{Flex, flex::FlexTensor},
+    backend::flex::FlexTensor,
     tensor::{Bytes, DType, Shape},
 };
 use burn_flex::Layout;
@@ -9,54 +9,13 @@ use gemm::Parallelism;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{FusedOps, simd};
+use crate::ops::fused::simd;
 
 /// Query rows that are worked on together: their scores stay in the cache.
 const QUERY_ROWS: usize = 128;
-/// Values that one task of an elementwise operation works on.
-const CHUNK: usize = 16 * 1024;
-
-impl FusedOps for Flex {
-    fn fused_attention(query: FlexTensor, key: FlexTensor, value: FlexTensor, is_causal: bool) -> FlexTensor {
-        attention(&query.to_contiguous(), &key.to_contiguous(), &value.to_contiguous(), is_causal)
-    }
-
-    fn fused_gelu_tanh(input: FlexTensor) -> FlexTensor {
-        map(input, simd::gelu_tanh)
-    }
-
-    fn fused_silu(input: FlexTensor) -> FlexTensor {
-        map(input, simd::silu)
-    }
-}
-
-/// Applies a function to every value, in place where nobody else holds the tensor.
-fn map(input: FlexTensor, function: impl Fn(f32) -> f32 + Copy + Sync) -> FlexTensor {
-    let mut output = input.to_contiguous();
-    drop(input);
-    output.storage_mut::<f32>().par_chunks_mut(CHUNK).for_each(|chunk| Arch::new().dispatch(Map { chunk, function }));
-    output
-}
-
-/// `pulp` compiles `with_simd` for the widest instructions; a closure would not be inlined into it.
-struct Map<'a, F> {
-    chunk: &'a mut [f32],
-    function: F,
-}
-
-impl<F: Fn(f32) -> f32> WithSimd for Map<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        for value in self.chunk {
-            *value = (self.function)(*value);
-        }
-    }
-}
 
 /// Exact attention, a block of queries at a time, so that memory grows with the sequence and not with its square.
-fn attention(query: &FlexTensor, key: &FlexTensor, value: &FlexTensor, is_causal: bool) -> FlexTensor {
+pub(super) fn attention(query: &FlexTensor, key: &FlexTensor, value: &FlexTensor, is_causal: bool) -> FlexTensor {
     let dims = |tensor: &FlexTensor| -> [usize; 4] {
         tensor.layout().shape().as_slice().try_into().expect("invariant: attention has four axes")
     };
