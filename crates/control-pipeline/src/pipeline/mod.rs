@@ -111,11 +111,10 @@ impl CogView4ControlPipeline {
                 };
                 self.transformer.forward(inputs).cast(DType::F32)
             };
-            let conditional = predict(&prompt_embeds);
-            match &negative_prompt_embeds {
-                None => conditional,
-                Some(negative) => {
-                    let unconditional = predict(negative);
+            // Both branches at once: what runs on one thread within a branch would leave the other cores idle.
+            match rayon::join(|| predict(&prompt_embeds), || negative_prompt_embeds.as_ref().map(predict)) {
+                (conditional, None) => conditional,
+                (conditional, Some(unconditional)) => {
                     unconditional.clone() + (conditional - unconditional) * request.guidance_scale
                 }
             }

@@ -17,17 +17,17 @@ pub(super) fn exp(x: f32) -> f32 {
     const LN_2_HIGH: f32 = 0.693_359_4;
     const LN_2_LOW: f32 = -2.121_944_4e-4;
     let clamped = x.clamp(SMALLEST_EXPONENT, LARGEST_EXPONENT);
-    let rounded = clamped * LOG2_E + ROUNDER;
+    let rounded = clamped.mul_add(LOG2_E, ROUNDER);
     let n = rounded - ROUNDER;
-    let r = clamped - n * LN_2_HIGH - n * LN_2_LOW;
+    let r = n.mul_add(-LN_2_LOW, n.mul_add(-LN_2_HIGH, clamped));
     // The polynomial of Cephes' expf for |r| <= ln(2) / 2.
-    let p = 1.987_569_1e-4;
-    let p = p * r + 1.398_199_9e-3;
-    let p = p * r + 8.333_452e-3;
-    let p = p * r + 4.166_579_6e-2;
-    let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 0.5;
-    let power = p * (r * r) + r + 1.0;
+    let p = 1.987_569_1e-4_f32;
+    let p = p.mul_add(r, 1.398_199_9e-3);
+    let p = p.mul_add(r, 8.333_452e-3);
+    let p = p.mul_add(r, 4.166_579_6e-2);
+    let p = p.mul_add(r, 1.666_666_5e-1);
+    let p = p.mul_add(r, 0.5);
+    let power = p.mul_add(r * r, r) + 1.0;
     let scale = f32::from_bits((rounded.to_bits() << 23).wrapping_add(1.0_f32.to_bits()));
     if x < SMALLEST_EXPONENT { 0.0 } else { power * scale }
 }
