@@ -37,7 +37,7 @@ fn run(cli: Cli) -> Result<()> {
     let folder = cli.pretrained_model_name_or_path.unwrap_or_else(demo::pipeline);
     let pipe = CogView4ControlPipeline::from_pretrained(folder).device(cli.device).progress_bar(false).load()?;
     // The photograph itself is the control image, so that both sides begin with the same bytes.
-    let photograph = load_image(&demo::control_image().display().to_string())?;
+    let photograph = load_image(&demo::control_image())?;
     let request =
         ControlRequest::new(demo::PROMPT, photograph).num_inference_steps(cli.num_inference_steps).guidance_scale(3.5);
     pipe.generate(&request)?;

@@ -103,8 +103,7 @@ fn run(cli: Cli) -> Result<()> {
     let outputs = numbered(&cli.output, cli.num_images_per_prompt);
     outputs.iter().chain(&cli.output_control).try_for_each(|path| check_image_output(path))?;
     cli.output_latents.iter().try_for_each(|path| check_writable(path))?;
-    let photograph = || demo::control_image().display().to_string();
-    let image = load_image(&cli.control_image.unwrap_or_else(photograph)).context("--control_image")?;
+    let image = load_image(&cli.control_image.unwrap_or_else(demo::control_image)).context("--control_image")?;
     let mut pipe =
         CogView4ControlPipeline::from_pretrained(cli.pretrained_model_name_or_path.unwrap_or_else(demo::pipeline))
             .device(cli.device)
@@ -112,8 +111,8 @@ fn run(cli: Cli) -> Result<()> {
     if let Some(folder) = cli.transformer {
         pipe = pipe.transformer(folder);
     }
-    let default_size = pipe.default_size()?;
-    let (height, width) = (cli.height.unwrap_or(default_size), cli.width.unwrap_or(default_size));
+    let size = pipe.default_size()?;
+    let [height, width] = [cli.height, cli.width].map(|side| side.unwrap_or(size));
     let request = ControlRequest::new(cli.prompt, image.clone())
         .negative_prompt(cli.negative_prompt)
         .height(height)

@@ -11,9 +11,9 @@ pub fn pipeline() -> PathBuf {
     assets().join("demo")
 }
 
-/// A photograph to take the edges of.
-pub fn control_image() -> PathBuf {
-    assets().join("chelsea.png")
+/// Path of a photograph to take the edges of.
+pub fn control_image() -> String {
+    assets().join("chelsea.png").display().to_string()
 }
 
 fn assets() -> &'static Path {

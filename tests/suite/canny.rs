@@ -14,7 +14,7 @@ fn not_one_pixel_differs_at_native_size() {
     for case in json("canny/cases.json").as_array().unwrap() {
         let name = case["image"].as_str().unwrap();
         let image = match name {
-            "photo" => load_image(demo::control_image().to_str().unwrap()).unwrap(),
+            "photo" => load_image(&demo::control_image()).unwrap(),
             _ => open(&format!("{name}.png")),
         };
         let short_side = image.width().min(image.height());

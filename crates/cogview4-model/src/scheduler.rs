@@ -222,3 +222,33 @@ fn stretch_to_terminal(sigmas: &mut [f32], terminal: f32) -> Result<()> {
     sigmas.iter_mut().for_each(|sigma| *sigma = 1.0 - (1.0 - *sigma) / scale);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn config(dynamic: bool, linear: bool, shift: f32) -> FlowMatchEulerSchedulerConfig {
+        FlowMatchEulerSchedulerConfig {
+            use_dynamic_shifting: dynamic,
+            time_shift_type: if linear { TimeShiftType::Linear } else { TimeShiftType::Exponential },
+            shift,
+            ..FlowMatchEulerSchedulerConfig::default()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn both_series_fall(steps in 1_usize..600, seq_len in 1_usize..20_000, dynamic: bool, linear: bool, shift in 0.1_f32..9.0) {
+            let series =
+                FlowMatchEulerScheduler::new(&config(dynamic, linear, shift), &StepSchedule::Steps(steps), seq_len).unwrap();
+            prop_assert_eq!(series.timesteps.len(), steps);
+            prop_assert_eq!(series.sigmas.len(), steps + 1);
+            prop_assert_eq!((series.timesteps[0], series.sigmas[0], series.sigmas[steps]), (1000.0, 1.0, 0.0));
+            prop_assert!(series.timesteps.is_sorted_by(|a, b| a > b));
+            // Strong shifts round the first levels to 1.
+            prop_assert!(series.sigmas.is_sorted_by(|a, b| a >= b));
+        }
+    }
+}

@@ -6,6 +6,8 @@ mod fused;
 mod linear;
 mod norm;
 mod rotary;
+#[cfg(test)]
+mod tests;
 
 pub use activation::{gelu_tanh, silu};
 pub use attention::{AttentionMask, attention};

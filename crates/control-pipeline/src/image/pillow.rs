@@ -119,3 +119,21 @@ fn weighted_sum(weights: &[i32], values: impl Iterator<Item = u8>) -> u8 {
     let sum = weights.iter().zip(values).fold(half, |sum, (&weight, value)| sum + weight * i32::from(value));
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_flat_picture_stays_flat(size in (1_u32..60, 1_u32..60), target in (1_u32..60, 1_u32..60), byte: u8, lanczos: bool) {
+            let image = RgbImage::from_pixel(size.0, size.1, ::image::Rgb([byte, 255 - byte, 7]));
+            let filter = if lanczos { Filter::Lanczos } else { Filter::Bilinear };
+            let resized = resize(&image, target.0, target.1, filter);
+            prop_assert_eq!(resized.dimensions(), target);
+            prop_assert!(resized.pixels().all(|pixel| pixel.0 == [byte, 255 - byte, 7]));
+        }
+    }
+}
