@@ -10,7 +10,9 @@ mod tokenizer;
 
 pub use canny::CannyDetector;
 pub use error::{PipelineError, Result};
-pub use image::{Filter, VaeImageProcessor, check_image_output, load_image, numbered, resize, save_image};
+pub use image::{
+    Filter, VaeImageProcessor, check_image_output, decode_image, load_image, numbered, resize, save_image,
+};
 pub use pipeline::{
     CogView4ControlPipeline, CogView4PipelineOutput, ControlLatents, ControlRequest, PipelineLoader, TransformerSource,
 };

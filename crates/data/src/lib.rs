@@ -1,5 +1,14 @@
-//! Training data for CogView4 Control models: from pictures and captions to tensors.
+//! Training data for CogView4 Control models: rows of pictures and captions, the draws that training makes, and packs of
+//! what the frozen models compute from them.
 
+mod draws;
+mod error;
+mod pack;
+mod source;
 mod transform;
 
+pub use draws::{Draws, Stream, permutation};
+pub use error::{DataError, Result};
+pub use pack::{Pack, PackKey};
+pub use source::{Columns, Dataset, Picture, Row, open_dataset, open_jsonl};
 pub use transform::ImageTransform;

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use burn::tensor::Device;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::CogView4Transformer;
 use crate::{config, error::Result};
 
 /// Sizes of a CogView4 transformer; what a file leaves out has the default of diffusers 0.42.1.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default)]
 pub struct CogView4TransformerConfig {
     /// Side of a patch, in latent pixels.
@@ -30,6 +30,8 @@ pub struct CogView4TransformerConfig {
     pub time_embed_dim: usize,
     /// Width of the embedding of each of the six size numbers.
     pub condition_dim: usize,
+    /// Side of the largest picture in patches; the model does not depend on it, diffusers writes it.
+    pub pos_embed_max_size: usize,
     /// Side of the default picture, in latent pixels.
     pub sample_size: usize,
     /// Number of rotary positions along height and width.
@@ -48,6 +50,7 @@ impl Default for CogView4TransformerConfig {
             text_embed_dim: 4096,
             time_embed_dim: 512,
             condition_dim: 256,
+            pos_embed_max_size: 128,
             sample_size: 128,
             rope_axes_dim: [256, 256],
         }
@@ -79,6 +82,13 @@ impl CogView4TransformerConfig {
             format!("`attention_head_dim` is {}, must be a multiple of 4", config.attention_head_dim)
         })?;
         Ok(config)
+    }
+
+    /// The text of a `config.json` that diffusers reads.
+    pub fn to_json(&self) -> String {
+        let mut config = serde_json::json!(self);
+        config["_class_name"] = "CogView4Transformer2DModel".into();
+        format!("{config:#}\n")
     }
 
     /// Builds the model on a device; nothing is allocated until the weights are loaded or used.

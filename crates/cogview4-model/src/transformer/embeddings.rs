@@ -34,6 +34,15 @@ impl PatchEmbed {
         }
     }
 
+    /// Twice the input channels; the new columns of the weight stand behind the old ones and are 0.
+    pub(super) fn widen_input(mut self) -> Self {
+        self.proj.weight = self.proj.weight.map(|weight| {
+            let zeros = weight.zeros_like();
+            Tensor::cat(vec![weight, zeros], 1)
+        });
+        self
+    }
+
     /// `[B, C, H, W]` to `[B, patches, D]`, and `[B, S, text_embed_dim]` to `[B, S, D]`.
     pub(crate) fn forward(&self, hidden_states: Tensor<4>, encoder_hidden_states: Tensor<3>) -> [Tensor<3>; 2] {
         let [batch, channels, height, width] = hidden_states.dims();

@@ -20,9 +20,10 @@ use self::{
 };
 use crate::{
     error::Result,
+    files::write_atomic,
     nn::Linear,
     ops::{self, AttentionMask, RotaryTable},
-    weights::{LoadOptions, WeightFiles, load_module},
+    weights::{LoadOptions, WeightFiles, load_module, save_module},
 };
 
 pub use config::CogView4TransformerConfig;
@@ -101,6 +102,24 @@ impl CogView4Transformer {
         let config = CogView4TransformerConfig::load(&folder.join("config.json"))?;
         let files = WeightFiles::open(folder, "diffusion_pytorch_model")?;
         load_module(config.init(device), &files, LoadOptions { dtype, prefix: "", may_ignore: &|_| false })
+    }
+
+    /// Writes a component folder in diffusers layout, f32; the folder must be there.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        write_atomic(&folder.join("config.json"), self.config.to_json().as_bytes())?;
+        save_module(self, folder, "diffusion_pytorch_model")
+    }
+
+    /// Makes a control model of a base model: twice the input channels, the new half without effect, so that it draws
+    /// what the base model draws until it is trained.
+    #[must_use]
+    pub fn widen_input(mut self) -> Self {
+        self.config.in_channels *= 2;
+        self.patch_embed = self.patch_embed.widen_input();
+        self
     }
 
     /// The sizes of this model.

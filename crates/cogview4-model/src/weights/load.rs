@@ -7,7 +7,7 @@ use burn::{
     tensor::{DType, Tensor},
 };
 
-use super::WeightFiles;
+use super::{WeightFiles, parameters::track_path};
 use crate::error::{ModelError, Result};
 
 /// What a load accepts.
@@ -84,13 +84,7 @@ impl Loader<'_> {
 }
 
 impl ModuleMapper for Loader<'_> {
-    fn enter_module(&mut self, name: &str, _container_type: &str) {
-        self.path.push(name.into());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container_type: &str) {
-        self.path.pop();
-    }
+    track_path!();
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         match self.fetch(&param) {

@@ -5,8 +5,10 @@
 
 mod files;
 mod load;
+mod parameters;
 mod save;
 
 pub use files::WeightFiles;
 pub use load::{LoadOptions, load_module};
-pub use save::{load_tensor, save_tensors};
+pub use parameters::{named_gradients, named_parameters, set_trained, update_parameters};
+pub use save::{load_tensor, save_module, save_tensors};

@@ -1,11 +1,14 @@
-//! Single tensors to and from safetensors files.
+//! Single tensors to and from safetensors files, and whole modules in the layout of diffusers.
 
 use std::{collections::BTreeMap, path::Path};
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::{
+    module::Module,
+    tensor::{DType, Device, Tensor, TensorData},
+};
 use safetensors::{Dtype, tensor::TensorView};
 
-use super::WeightFiles;
+use super::{WeightFiles, named_parameters};
 use crate::{
     error::{ModelError, Result},
     files::write_atomic,
@@ -21,7 +24,45 @@ pub fn save_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = (&'a str,
         tensors.into_iter().map(|(name, data)| (name, data.convert_dtype(DType::F32))).collect();
     let views: Vec<_> =
         tensors.iter().map(|(name, data)| Ok((*name, view(data)?))).collect::<Result<_, _>>().map_err(fail)?;
-    write_atomic(path, &safetensors::serialize(views, None).map_err(fail)?)
+    write_atomic(path, &safetensors::serialize(views, Some([("format".into(), "pt".into())].into())).map_err(fail)?)
+}
+
+/// Shards grow up to this size, as in diffusers.
+const MAX_SHARD_BYTES: usize = 10_000_000_000;
+
+/// Writes all parameters of a module as f32: `stem.safetensors`, or shards with an index when they are many.
+///
+/// # Errors
+/// [`ModelError::Write`] names the file.
+pub fn save_module<M: Module>(module: &M, folder: &Path, stem: &str) -> Result<()> {
+    let parameters = named_parameters(module);
+    let mut shards: Vec<Vec<&(String, TensorData)>> = vec![Vec::new()];
+    let (mut size, mut total) = (0, 0);
+    for parameter in &parameters {
+        let bytes = parameter.1.shape().num_elements() * size_of::<f32>();
+        if size + bytes > MAX_SHARD_BYTES && size > 0 {
+            shards.push(Vec::new());
+            size = 0;
+        }
+        size += bytes;
+        total += bytes;
+        shards.last_mut().expect("invariant: there is a shard").push(parameter);
+    }
+    let count = shards.len();
+    let mut weight_map = BTreeMap::new();
+    for (index, shard) in shards.iter().enumerate() {
+        let name = match count {
+            1 => format!("{stem}.safetensors"),
+            _ => format!("{stem}-{:05}-of-{count:05}.safetensors", index + 1),
+        };
+        save_tensors(&folder.join(&name), shard.iter().map(|(key, data)| (key.as_str(), data.clone())))?;
+        weight_map.extend(shard.iter().map(|(key, _)| (key, name.clone())));
+    }
+    if count > 1 {
+        let index = serde_json::json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
+        write_atomic(&folder.join(format!("{stem}.safetensors.index.json")), format!("{index:#}").as_bytes())?;
+    }
+    Ok(())
 }
 
 fn view(data: &TensorData) -> Result<TensorView<'_>, safetensors::SafeTensorError> {

@@ -28,10 +28,14 @@ pub fn load_image(location: &str) -> Result<RgbImage> {
     let fail = |reason: String| PipelineError::Image { location: location.into(), reason };
     let is_url = location.starts_with("http://") || location.starts_with("https://");
     let bytes = if is_url { download(location) } else { std::fs::read(location).map_err(|error| error.to_string()) };
-    decode(bytes.map_err(fail)?).map_err(fail)
+    decode_image(bytes.map_err(fail)?).map_err(fail)
 }
 
-fn decode(bytes: Vec<u8>) -> Result<RgbImage, String> {
+/// Decodes a picture, turned upright by its EXIF orientation, as RGB.
+///
+/// # Errors
+/// What is not a picture, is broken, or would take too much memory; says why.
+pub fn decode_image(bytes: Vec<u8>) -> Result<RgbImage, String> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODE_BYTES);

@@ -1,0 +1,50 @@
+//! What can go wrong in this crate. Every message is one line that names file, row or column.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T, E = DataError> = core::result::Result<T, E>;
+
+/// Errors of `cogview4-data`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A file or folder cannot be read, or is not what is needed.
+    #[error("{path}: {reason}", path = path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A row is broken.
+    #[error("{path}, row {row}: {reason}", path = path.display())]
+    Row {
+        /// The file that holds the row.
+        path: PathBuf,
+        /// Number of the row in that file, the first is 1.
+        row: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A column that was asked for is not there.
+    #[error("{flag}: the data set has no column `{column}`, its columns are: {available}")]
+    Column {
+        /// The flag that asks for the column.
+        flag: &'static str,
+        /// The column asked for.
+        column: String,
+        /// The columns that are there.
+        available: String,
+    },
+}
+
+impl DataError {
+    pub(crate) fn file(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
+        Self::File { path: path.into(), reason: reason.to_string() }
+    }
+
+    pub(crate) fn row(path: impl Into<PathBuf>, row: usize, reason: impl ToString) -> Self {
+        Self::Row { path: path.into(), row, reason: reason.to_string() }
+    }
+}

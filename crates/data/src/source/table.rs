@@ -1,0 +1,98 @@
+//! Tables of text, `*.jsonl` and `metadata.csv`, whose pictures are files beside them.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::{Columns, Dataset, Picture, Row, has_extension};
+use crate::error::{DataError, Result};
+
+/// A table held in memory; pictures stay on disk.
+#[derive(Debug)]
+pub(super) struct TableDataset {
+    path: PathBuf,
+    /// With the number of each row in its file: lines may be empty.
+    rows: Vec<(usize, Row)>,
+}
+
+impl TableDataset {
+    pub(super) fn open(path: &Path, columns: &Columns) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| DataError::file(path, error))?;
+        let records = if has_extension(path, "csv") { read_csv(path, &text)? } else { read_jsonl(path, &text)? };
+        let Some((_, first)) = records.first() else {
+            return Err(DataError::file(path, "has no rows"));
+        };
+        columns.check(&first.keys().cloned().collect::<Vec<_>>())?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let parse = |(number, record): &(usize, Map<String, Value>)| {
+            let picture = |column: &String| match record.get(column).and_then(Value::as_str) {
+                Some(name) => Ok(Picture::File(folder.join(name))),
+                None => Err(DataError::row(path, *number, format!("`{column}` is not the path of a picture"))),
+            };
+            let row = Row {
+                image: picture(&columns.image)?,
+                conditioning_image: picture(&columns.conditioning_image)?,
+                captions: captions(record.get(&columns.caption))
+                    .ok_or_else(|| DataError::row(path, *number, format!("`{}` holds no caption", columns.caption)))?,
+            };
+            Ok((*number, row))
+        };
+        Ok(Self { path: path.into(), rows: records.iter().map(parse).collect::<Result<_>>()? })
+    }
+}
+
+impl Dataset for TableDataset {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn row(&self, index: usize) -> Result<Row> {
+        Ok(self.rows[index].1.clone())
+    }
+
+    fn place(&self, index: usize) -> (PathBuf, usize) {
+        (self.path.clone(), self.rows[index].0)
+    }
+}
+
+/// A string, or a list of strings that is not empty.
+fn captions(value: Option<&Value>) -> Option<Vec<String>> {
+    match value? {
+        Value::String(caption) => Some(vec![caption.clone()]),
+        Value::Array(list) if !list.is_empty() => list.iter().map(|item| item.as_str().map(String::from)).collect(),
+        _ => None,
+    }
+}
+
+/// Numbered rows; empty lines are passed over.
+fn read_jsonl(path: &Path, text: &str) -> Result<Vec<(usize, Map<String, Value>)>> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(index, line)| match serde_json::from_str(line) {
+            Ok(Value::Object(record)) => Ok((index + 1, as_columns(record))),
+            Ok(_) => Err(DataError::row(path, index + 1, "is not a JSON object")),
+            Err(error) => Err(DataError::row(path, index + 1, format!("is not valid JSON: {error}"))),
+        })
+        .collect()
+}
+
+fn read_csv(path: &Path, text: &str) -> Result<Vec<(usize, Map<String, Value>)>> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    reader
+        .deserialize::<std::collections::BTreeMap<String, String>>()
+        .enumerate()
+        .map(|(index, record)| {
+            let record = record.map_err(|error| DataError::row(path, index + 1, error))?;
+            Ok((index + 1, as_columns(record.into_iter().map(|(key, value)| (key, Value::String(value))).collect())))
+        })
+        .collect()
+}
+
+/// As `datasets` names the columns of a folder of pictures: `file_name` is `image`, `x_file_name` is `x`.
+fn as_columns(record: Map<String, Value>) -> Map<String, Value> {
+    let column = |key: String| match key.as_str() {
+        "file_name" => "image".into(),
+        _ => key.strip_suffix("_file_name").map_or(key.clone(), String::from),
+    };
+    record.into_iter().map(|(key, value)| (column(key), value)).collect()
+}

@@ -1,0 +1,394 @@
+//! The command line of `train_control_cogview4`: every flag of the reference script, with its name and default. Flags are
+//! parsed here and resolved to a [`TrainConfig`]; the run takes only that.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use cogview4_control_pipeline::ControlLatents;
+use cogview4_data::Columns;
+use cogview4_model::DeviceSpec;
+
+use crate::{
+    config::{CaptionChoice, DataSource, Numerics, Resume, TrainConfig, WeightingSigma},
+    error::{Result, TrainError},
+    optimizer::AdamWConfig,
+    schedule::{LrSchedule, LrScheduler},
+    weighting::{TimestepDensity, WeightingScheme},
+};
+
+/// Pictures are cut into patches of this many pixels, by VAE and transformer together.
+const RESOLUTION_MULTIPLE: u32 = 16;
+
+/// Fine-tune a CogView4 Control model on pairs of pictures and control images.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "train_control_cogview4", rename_all = "snake_case", allow_negative_numbers = true)]
+pub struct Args {
+    /// Pipeline folder in diffusers layout; a base transformer is widened, a control transformer trained as it is
+    #[arg(long)]
+    pub pretrained_model_name_or_path: PathBuf,
+    /// Variant of the weight files (not available yet)
+    #[arg(long)]
+    pub variant: Option<String>,
+    /// Revision on the Hub (not available yet)
+    #[arg(long)]
+    pub revision: Option<String>,
+    /// Folder for checkpoints, metrics and the trained transformer
+    #[arg(long, default_value = "cogview4-control")]
+    pub output_dir: PathBuf,
+    /// Folder for downloads (not available yet)
+    #[arg(long)]
+    pub cache_dir: Option<PathBuf>,
+    /// Seed of all draws [default: drawn and recorded]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Side of the pictures in pixels, a multiple of 16
+    #[arg(long, default_value_t = 1024)]
+    pub resolution: u32,
+    /// Captions are cut to this many tokens
+    #[arg(long, default_value_t = 128)]
+    pub max_sequence_length: usize,
+    /// Samples of a micro-batch
+    #[arg(long, default_value_t = 4)]
+    pub train_batch_size: usize,
+    /// Passes over the data, unless --max_train_steps is given
+    #[arg(long, default_value_t = 1)]
+    pub num_train_epochs: usize,
+    /// Optimiser steps of the run
+    #[arg(long)]
+    pub max_train_steps: Option<usize>,
+    /// A checkpoint each time this many steps are made
+    #[arg(long, default_value_t = 500)]
+    pub checkpointing_steps: usize,
+    /// Older checkpoints are removed when there are more
+    #[arg(long)]
+    pub checkpoints_total_limit: Option<usize>,
+    /// `latest`, or the path of a checkpoint
+    #[arg(long)]
+    pub resume_from_checkpoint: Option<String>,
+    /// Part of the samples that lose their caption, 0 to 1
+    #[arg(long, default_value_t = 0.0)]
+    pub proportion_empty_prompts: f64,
+    /// Micro-batches of a step
+    #[arg(long, default_value_t = 1)]
+    pub gradient_accumulation_steps: usize,
+    /// Recompute activations in the backward pass (not available yet)
+    #[arg(long)]
+    pub gradient_checkpointing: bool,
+    /// Learning rate after the warm-up
+    #[arg(long, default_value_t = 5e-6)]
+    pub learning_rate: f64,
+    /// Multiply the learning rate by accumulation and batch size
+    #[arg(long)]
+    pub scale_lr: bool,
+    /// linear, cosine, cosine_with_restarts, polynomial, constant or constant_with_warmup
+    #[arg(long, default_value = "constant")]
+    pub lr_scheduler: LrScheduler,
+    /// Steps of the warm-up
+    #[arg(long, default_value_t = 500)]
+    pub lr_warmup_steps: usize,
+    /// Cycles of cosine_with_restarts
+    #[arg(long, default_value_t = 1)]
+    pub lr_num_cycles: usize,
+    /// Power of polynomial
+    #[arg(long, default_value_t = 1.0)]
+    pub lr_power: f64,
+    /// 8-bit moments (not available yet)
+    #[arg(long)]
+    pub use_8bit_adam: bool,
+    /// Threads that read ahead (only 0 for now)
+    #[arg(long, default_value_t = 0)]
+    pub dataloader_num_workers: usize,
+    /// Decay of the first moment
+    #[arg(long, default_value_t = 0.9)]
+    pub adam_beta1: f64,
+    /// Decay of the second moment
+    #[arg(long, default_value_t = 0.999)]
+    pub adam_beta2: f64,
+    /// Weight decay
+    #[arg(long, default_value_t = 1e-2)]
+    pub adam_weight_decay: f64,
+    /// Epsilon of the optimiser
+    #[arg(long, default_value_t = 1e-8)]
+    pub adam_epsilon: f64,
+    /// Gradients are scaled to this norm at most
+    #[arg(long, default_value_t = 1.0)]
+    pub max_grad_norm: f64,
+    /// Push the result to the Hub (not available yet)
+    #[arg(long)]
+    pub push_to_hub: bool,
+    /// Token for the Hub (not available yet)
+    #[arg(long)]
+    pub hub_token: Option<String>,
+    /// Name on the Hub (not available yet)
+    #[arg(long)]
+    pub hub_model_id: Option<String>,
+    /// Folder of tracker files (not available yet)
+    #[arg(long)]
+    pub logging_dir: Option<PathBuf>,
+    /// TF32 on CUDA devices (not available yet)
+    #[arg(long)]
+    pub allow_tf32: bool,
+    /// Trackers (not available yet; metrics.jsonl is always written)
+    #[arg(long)]
+    pub report_to: Option<String>,
+    /// `no`; `bf16` is not available yet
+    #[arg(long)]
+    pub mixed_precision: Option<String>,
+    /// Data set: a parquet file, or a folder of parquet files or of pictures with metadata
+    #[arg(long)]
+    pub dataset_name: Option<PathBuf>,
+    /// Configuration of the data set: a folder in it
+    #[arg(long)]
+    pub dataset_config_name: Option<String>,
+    /// Column of the pictures
+    #[arg(long, default_value = "image")]
+    pub image_column: String,
+    /// Column of the control images
+    #[arg(long, default_value = "conditioning_image")]
+    pub conditioning_image_column: String,
+    /// Column of the captions
+    #[arg(long, default_value = "text")]
+    pub caption_column: String,
+    /// Log samples of the data set (not available yet)
+    #[arg(long)]
+    pub log_dataset_samples: bool,
+    /// Only the first rows, this many
+    #[arg(long)]
+    pub max_train_samples: Option<usize>,
+    /// Prompts of the validation (not available yet)
+    #[arg(long, num_args = 1..)]
+    pub validation_prompt: Option<Vec<String>>,
+    /// Control images of the validation (not available yet)
+    #[arg(long, num_args = 1..)]
+    pub validation_image: Option<Vec<PathBuf>>,
+    /// Pictures a validation prompt (not available yet)
+    #[arg(long)]
+    pub num_validation_images: Option<usize>,
+    /// Steps between validations (not available yet)
+    #[arg(long)]
+    pub validation_steps: Option<usize>,
+    /// Name of the run for trackers (not available yet)
+    #[arg(long)]
+    pub tracker_project_name: Option<String>,
+    /// Data set: a file with one JSON object a line
+    #[arg(long)]
+    pub jsonl_for_train: Option<PathBuf>,
+    /// Train the transformer blocks and the patch embedding only
+    #[arg(long)]
+    pub only_target_transformer_blocks: bool,
+    /// Guidance of the validation (not available yet)
+    #[arg(long)]
+    pub guidance_scale: Option<f64>,
+    /// Save in float32, as is always done for now
+    #[arg(long)]
+    pub upcast_before_saving: bool,
+    /// sigma_sqrt, logit_normal, mode, cosmap or none
+    #[arg(long, default_value = "none")]
+    pub weighting_scheme: WeightingScheme,
+    /// Mean of logit_normal
+    #[arg(long, default_value_t = 0.0)]
+    pub logit_mean: f64,
+    /// Standard deviation of logit_normal
+    #[arg(long, default_value_t = 1.0)]
+    pub logit_std: f64,
+    /// Scale of mode
+    #[arg(long, default_value_t = 1.29)]
+    pub mode_scale: f64,
+    /// Keep idle models elsewhere (not available yet)
+    #[arg(long)]
+    pub offload: bool,
+    /// Accelerate's YAML (not available yet)
+    #[arg(long)]
+    pub config_file: Option<PathBuf>,
+    /// Device to compute on
+    #[arg(long, default_value = "flex")]
+    pub device: DeviceSpec,
+    /// Where latents and embeddings are kept [default: OUTPUT_DIR/pack]
+    #[arg(long)]
+    pub pack_dir: Option<PathBuf>,
+    /// Encode in every step instead
+    #[arg(long)]
+    pub no_pack: bool,
+    /// Write every tensor of the first step's micro-batch to this file
+    #[arg(long)]
+    pub dump_step: Option<PathBuf>,
+    /// Control latents: mean of the posterior (mode), or drawn (sample)
+    #[arg(long, default_value = "mode")]
+    pub control_latents: ControlLatents,
+    /// Hide the pads of captions
+    #[arg(long)]
+    pub strict_text_mask: bool,
+    /// random, longest or first
+    #[arg(long, default_value = "random")]
+    pub caption_choice: CaptionChoice,
+    /// unshifted or shifted
+    #[arg(long, default_value = "unshifted")]
+    pub weighting_sigma: WeightingSigma,
+    /// Go on from a checkpoint of other settings or data
+    #[arg(long)]
+    pub allow_config_change: bool,
+}
+
+impl Args {
+    /// Checks the flags and resolves them.
+    ///
+    /// # Errors
+    /// [`TrainError::Flag`] names the flag that is out of range, does not fit another, or is not available.
+    pub fn resolve(self) -> Result<TrainConfig> {
+        self.check_available()?;
+        self.check_ranges()?;
+        let data = match (&self.dataset_name, &self.jsonl_for_train) {
+            (Some(path), None) => DataSource::Dataset(match &self.dataset_config_name {
+                Some(name) => path.join(name),
+                None => path.clone(),
+            }),
+            (None, Some(path)) => DataSource::Jsonl(path.clone()),
+            (Some(_), Some(_)) => {
+                return Err(TrainError::flag("--dataset_name", "cannot be given together with --jsonl_for_train"));
+            }
+            (None, None) => return Err(TrainError::flag("--dataset_name", "give this or --jsonl_for_train")),
+        };
+        let resume = self.resume_from_checkpoint.as_deref().map(|value| match value {
+            "latest" => Resume::Latest,
+            path => Resume::Checkpoint(path.into()),
+        });
+        let pack_dir = self.pack_dir.clone().unwrap_or_else(|| self.output_dir.join("pack"));
+        Ok(TrainConfig {
+            numerics: self.numerics(),
+            pretrained_model: self.pretrained_model_name_or_path,
+            data,
+            columns: Columns {
+                image: self.image_column,
+                conditioning_image: self.conditioning_image_column,
+                caption: self.caption_column,
+            },
+            max_train_samples: self.max_train_samples,
+            num_train_epochs: self.num_train_epochs,
+            max_train_steps: self.max_train_steps,
+            checkpointing_steps: self.checkpointing_steps,
+            checkpoints_total_limit: self.checkpoints_total_limit,
+            resume,
+            allow_config_change: self.allow_config_change,
+            pack_dir: (!self.no_pack).then_some(pack_dir),
+            dump_step: self.dump_step,
+            device: self.device,
+            seed: self.seed,
+            output_dir: self.output_dir,
+        })
+    }
+
+    fn numerics(&self) -> Numerics {
+        let scale = match self.scale_lr {
+            true => (self.gradient_accumulation_steps * self.train_batch_size) as f64,
+            false => 1.0,
+        };
+        Numerics {
+            resolution: self.resolution,
+            max_sequence_length: self.max_sequence_length,
+            train_batch_size: self.train_batch_size,
+            gradient_accumulation_steps: self.gradient_accumulation_steps,
+            proportion_empty_prompts: self.proportion_empty_prompts,
+            max_grad_norm: self.max_grad_norm,
+            schedule: LrSchedule {
+                scheduler: self.lr_scheduler,
+                learning_rate: self.learning_rate * scale,
+                warmup_steps: self.lr_warmup_steps,
+                num_cycles: self.lr_num_cycles,
+                power: self.lr_power,
+            },
+            adam: AdamWConfig {
+                beta1: self.adam_beta1,
+                beta2: self.adam_beta2,
+                weight_decay: self.adam_weight_decay,
+                epsilon: self.adam_epsilon,
+            },
+            density: TimestepDensity {
+                scheme: self.weighting_scheme,
+                logit_mean: self.logit_mean,
+                logit_std: self.logit_std,
+                mode_scale: self.mode_scale,
+            },
+            weighting_sigma: self.weighting_sigma,
+            caption_choice: self.caption_choice,
+            sample_control_latents: self.control_latents == ControlLatents::Sample,
+            strict_text_mask: self.strict_text_mask,
+            only_target_transformer_blocks: self.only_target_transformer_blocks,
+        }
+    }
+
+    /// Refuses what is not built yet.
+    fn check_available(&self) -> Result<()> {
+        let later = [
+            ("--variant", self.variant.is_some()),
+            ("--revision", self.revision.is_some()),
+            ("--cache_dir", self.cache_dir.is_some()),
+            ("--gradient_checkpointing", self.gradient_checkpointing),
+            ("--use_8bit_adam", self.use_8bit_adam),
+            ("--dataloader_num_workers", self.dataloader_num_workers > 0),
+            ("--push_to_hub", self.push_to_hub),
+            ("--hub_token", self.hub_token.is_some()),
+            ("--hub_model_id", self.hub_model_id.is_some()),
+            ("--logging_dir", self.logging_dir.is_some()),
+            ("--allow_tf32", self.allow_tf32),
+            ("--report_to", self.report_to.is_some()),
+            ("--log_dataset_samples", self.log_dataset_samples),
+            ("--validation_prompt", self.validation_prompt.is_some()),
+            ("--validation_image", self.validation_image.is_some()),
+            ("--num_validation_images", self.num_validation_images.is_some()),
+            ("--validation_steps", self.validation_steps.is_some()),
+            ("--tracker_project_name", self.tracker_project_name.is_some()),
+            ("--guidance_scale", self.guidance_scale.is_some()),
+            ("--offload", self.offload),
+            ("--config_file", self.config_file.is_some()),
+        ];
+        if let Some((flag, _)) = later.into_iter().find(|(_, given)| *given) {
+            return Err(TrainError::flag(flag, "is not available yet"));
+        }
+        match self.mixed_precision.as_deref() {
+            None | Some("no") => Ok(()),
+            Some("bf16") => Err(TrainError::flag("--mixed_precision", "`bf16` is not available yet, use `no`")),
+            Some("fp16") => Err(TrainError::flag("--mixed_precision", "`fp16` is not supported, use `no`")),
+            Some(other) => Err(TrainError::flag("--mixed_precision", format!("`{other}` is unknown, use `no`"))),
+        }
+    }
+
+    fn check_ranges(&self) -> Result<()> {
+        let at_least_one = [
+            ("--train_batch_size", Some(self.train_batch_size)),
+            ("--gradient_accumulation_steps", Some(self.gradient_accumulation_steps)),
+            ("--num_train_epochs", Some(self.num_train_epochs)),
+            ("--max_train_steps", self.max_train_steps),
+            ("--checkpointing_steps", Some(self.checkpointing_steps)),
+            ("--checkpoints_total_limit", self.checkpoints_total_limit),
+            ("--max_train_samples", self.max_train_samples),
+            ("--max_sequence_length", Some(self.max_sequence_length)),
+            ("--lr_num_cycles", Some(self.lr_num_cycles)),
+        ];
+        if let Some((flag, _)) = at_least_one.into_iter().find(|(_, count)| *count == Some(0)) {
+            return Err(TrainError::flag(flag, "must be at least 1"));
+        }
+        if self.resolution == 0 || !self.resolution.is_multiple_of(RESOLUTION_MULTIPLE) {
+            let reason = format!("{} is not a multiple of {RESOLUTION_MULTIPLE}", self.resolution);
+            return Err(TrainError::flag("--resolution", reason));
+        }
+        let parts = [
+            ("--proportion_empty_prompts", self.proportion_empty_prompts, 1.0),
+            ("--adam_beta1", self.adam_beta1, 1.0 - f64::EPSILON),
+            ("--adam_beta2", self.adam_beta2, 1.0 - f64::EPSILON),
+        ];
+        if let Some((flag, value, _)) = parts.into_iter().find(|(_, value, most)| !(0.0..=*most).contains(value)) {
+            return Err(TrainError::flag(flag, format!("{value} is not between 0 and 1")));
+        }
+        let not_negative = [
+            ("--learning_rate", self.learning_rate),
+            ("--adam_weight_decay", self.adam_weight_decay),
+            ("--adam_epsilon", self.adam_epsilon),
+            ("--max_grad_norm", self.max_grad_norm),
+            ("--logit_std", self.logit_std),
+        ];
+        if let Some((flag, value)) = not_negative.into_iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
+            return Err(TrainError::flag(flag, format!("{value} is not a number from 0 up")));
+        }
+        Ok(())
+    }
+}

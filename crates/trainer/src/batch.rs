@@ -1,0 +1,153 @@
+//! A micro-batch: all that the step needs, from features and draws. Nothing here depends on what else is in the batch,
+//! but for the pads that line captions up, which nobody sees.
+
+use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
+use cogview4_data::{Draws, Stream};
+use cogview4_model::FlowMatchEulerSchedulerConfig;
+
+use crate::{
+    config::{Numerics, WeightingSigma},
+    features::Values,
+    plan::Sample,
+};
+
+/// What the frozen models made of one sample.
+#[derive(Debug, Clone)]
+pub(crate) struct Features {
+    pub sample: Sample,
+    /// `[2 C, h, w]`.
+    pub image: Values,
+    /// `[2 C, h, w]`.
+    pub control: Values,
+    /// `[S, text_embed_dim]`.
+    pub embeds: Values,
+    /// Pads among the embeddings.
+    pub pads: usize,
+}
+
+/// A micro-batch on the plain device.
+#[derive(Debug, Clone)]
+pub(crate) struct MicroBatch {
+    /// Normalised, as drawn: `[B, C, h, w]`.
+    pub image_latents: Tensor<4>,
+    /// Normalised: `[B, C, h, w]`.
+    pub control_latents: Tensor<4>,
+    /// `[B, C, h, w]`.
+    pub noise: Tensor<4>,
+    /// `[B, C, h, w]`.
+    pub noisy: Tensor<4>,
+    /// Unshifted timesteps in [1, 1000].
+    pub timesteps: Vec<f32>,
+    /// Shifted noise levels.
+    pub sigmas: Vec<f32>,
+    /// How much each sample counts.
+    pub loss_weights: Vec<f32>,
+    /// Left-padded to the longest: `[B, S, text_embed_dim]`.
+    pub prompt_embeds: Tensor<3>,
+    /// Length of each caption, pads to its own multiple of 16 included.
+    pub prompt_lengths: Vec<usize>,
+    /// `[B, S]`, true = hidden.
+    pub hidden_text: Option<Tensor<2, Bool>>,
+}
+
+/// Settings that batches are made by.
+pub(crate) struct BatchMaker<'a> {
+    pub numerics: &'a Numerics,
+    pub scheduler: &'a FlowMatchEulerSchedulerConfig,
+    /// Scale, shift and patch size.
+    pub scaling_factor: f64,
+    pub shift_factor: f64,
+    pub patch_size: usize,
+    pub seed: u64,
+    pub device: &'a Device,
+}
+
+impl BatchMaker<'_> {
+    pub(crate) fn make(&self, features: &[Features]) -> MicroBatch {
+        let first = &features[0];
+        let [channels, height, width] = [first.image.shape[0] / 2, first.image.shape[1], first.image.shape[2]];
+        let shape = [features.len(), channels, height, width];
+        let size = channels * height * width;
+        let latents = |take: &dyn Fn(&Features) -> (Vec<f32>, Vec<f32>)| {
+            let drawn: Vec<f32> = features.iter().flat_map(|features| posterior(take(features))).collect();
+            let scale = |value: f32| ((f64::from(value) - self.shift_factor) * self.scaling_factor) as f32;
+            self.tensor(drawn.into_iter().map(scale).collect(), shape)
+        };
+        let draws = |stream, features: &Features| Draws::new(self.seed, stream, features.sample.index);
+        let image_latents =
+            latents(&|features| (features.image.values.clone(), draws(Stream::ImageLatents, features).normals(size)));
+        let control_latents = latents(&|features| {
+            let noise = match self.numerics.sample_control_latents {
+                true => draws(Stream::ControlLatents, features).normals(size),
+                false => Vec::new(),
+            };
+            (features.control.values.clone(), noise)
+        });
+        let noise = features.iter().flat_map(|features| draws(Stream::Noise, features).normals(size)).collect();
+        let noise: Tensor<4> = self.tensor(noise, shape);
+
+        let image_seq_len = height * width / (self.patch_size * self.patch_size);
+        let train_steps = self.scheduler.num_train_timesteps;
+        let density = &self.numerics.density;
+        let timesteps: Vec<f32> = features
+            .iter()
+            .map(|features| (train_steps - density.draw(&mut draws(Stream::Timestep, features), train_steps)) as f32)
+            .collect();
+        let unshifted: Vec<f32> = timesteps.iter().map(|t| t / train_steps as f32).collect();
+        let sigmas: Vec<f32> =
+            unshifted.iter().map(|&sigma| self.scheduler.shift_sigma(sigma, image_seq_len)).collect();
+        let weighed = match self.numerics.weighting_sigma {
+            WeightingSigma::Unshifted => &unshifted,
+            WeightingSigma::Shifted => &sigmas,
+        };
+        let loss_weights = weighed.iter().map(|&sigma| density.loss_weight(sigma)).collect();
+        let sigma: Tensor<4> = self.tensor(sigmas.clone(), [features.len(), 1, 1, 1]);
+        let noisy = (sigma.ones_like() - sigma.clone()) * image_latents.clone() + sigma * noise.clone();
+
+        let (prompt_embeds, hidden_text) = self.text(features);
+        MicroBatch {
+            image_latents,
+            control_latents,
+            noise,
+            noisy,
+            timesteps,
+            sigmas,
+            loss_weights,
+            prompt_embeds,
+            prompt_lengths: features.iter().map(|features| features.embeds.shape[0]).collect(),
+            hidden_text,
+        }
+    }
+
+    /// Lines captions up on the right; pads that only do that are hidden, own pads when asked for.
+    fn text(&self, features: &[Features]) -> (Tensor<3>, Option<Tensor<2, Bool>>) {
+        let width = features[0].embeds.shape[1];
+        let longest = features.iter().map(|features| features.embeds.shape[0]).max().unwrap_or_default();
+        let (mut embeds, mut hidden) = (Vec::new(), Vec::new());
+        for features in features {
+            let added = longest - features.embeds.shape[0];
+            let pads = if self.numerics.strict_text_mask { features.pads } else { 0 };
+            embeds.extend(std::iter::repeat_n(0.0, added * width));
+            embeds.extend_from_slice(&features.embeds.values);
+            hidden.extend((0..longest).map(|token| token < added + pads));
+        }
+        let shape = [features.len(), longest];
+        let any = hidden.contains(&true);
+        let hidden = any.then(|| Tensor::from_data(TensorData::new(hidden, shape), self.device));
+        (self.tensor(embeds, [features.len(), longest, width]), hidden)
+    }
+
+    fn tensor<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
+        Tensor::from_data(TensorData::new(values, shape), (self.device, DType::F32))
+    }
+}
+
+/// The mean, or a draw with the given noise.
+fn posterior((moments, noise): (Vec<f32>, Vec<f32>)) -> Vec<f32> {
+    let (mean, logvar) = moments.split_at(moments.len() / 2);
+    if noise.is_empty() {
+        return mean.to_vec();
+    }
+    let draw = |((mean, logvar), noise): ((&f32, &f32), &f32)| mean + (0.5 * logvar).exp() * noise;
+    mean.iter().zip(logvar).zip(&noise).map(draw).collect()
+}

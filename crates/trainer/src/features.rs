@@ -1,0 +1,140 @@
+//! What the frozen models make of pictures and captions: latent moments and prompt embeddings, from the pack or computed.
+//! Both ways give the same bytes, as each picture and each caption goes through alone.
+
+use std::{
+    cell::OnceCell,
+    path::{Path, PathBuf},
+};
+
+use burn::tensor::{DType, Device, Tensor};
+use cogview4_control_pipeline::{PromptTokenizer, TokenizedPrompt};
+use cogview4_data::{ImageTransform, Pack, PackKey};
+use cogview4_model::{AutoencoderKl, AutoencoderKlConfig, GlmModel};
+use image::RgbImage;
+
+use crate::error::{Result, TrainError};
+
+/// The frozen models of a pipeline; loaded when first needed.
+pub(crate) struct Encoders {
+    folder: PathBuf,
+    device: Device,
+    transform: ImageTransform,
+    max_sequence_length: usize,
+    tokenizer: PromptTokenizer,
+    vae_config: AutoencoderKlConfig,
+    vae: OnceCell<AutoencoderKl>,
+    text_encoder: OnceCell<GlmModel>,
+    vae_hash: OnceCell<PackKey>,
+    text_hash: OnceCell<PackKey>,
+}
+
+/// Values with their shape.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Values {
+    pub shape: Vec<usize>,
+    pub values: Vec<f32>,
+}
+
+impl Encoders {
+    pub(crate) fn open(folder: &Path, resolution: u32, max_sequence_length: usize, device: &Device) -> Result<Self> {
+        Ok(Self {
+            folder: folder.into(),
+            device: device.clone(),
+            transform: ImageTransform { resolution },
+            max_sequence_length,
+            tokenizer: PromptTokenizer::load(&folder.join("tokenizer"))?,
+            vae_config: AutoencoderKlConfig::load(&folder.join("vae").join("config.json"))?,
+            vae: OnceCell::new(),
+            text_encoder: OnceCell::new(),
+            vae_hash: OnceCell::new(),
+            text_hash: OnceCell::new(),
+        })
+    }
+
+    pub(crate) fn vae_config(&self) -> &AutoencoderKlConfig {
+        &self.vae_config
+    }
+
+    /// Mean and logarithm of the variance of a picture's latents, `[2 C, h, w]`.
+    pub(crate) fn moments(&self, image: &RgbImage) -> Result<Values> {
+        let vae = get_or_load(&self.vae, || AutoencoderKl::load(&self.folder.join("vae"), DType::F32, &self.device))?;
+        let posterior = vae.encode(self.transform.apply(image, &self.device));
+        let moments = Tensor::cat(vec![posterior.mean, posterior.logvar], 1);
+        let [_, channels, height, width] = moments.dims();
+        Ok(Values { shape: vec![channels, height, width], values: to_vec(moments) })
+    }
+
+    /// The embedding of a caption, `[S, text_embed_dim]`.
+    pub(crate) fn embeds(&self, caption: &str) -> Result<Values> {
+        let tokens = self.tokenize(caption)?;
+        let load = || GlmModel::load(&self.folder.join("text_encoder"), DType::F32, &self.device);
+        let model = get_or_load(&self.text_encoder, load)?;
+        let vocab_size = model.config().vocab_size;
+        if let Some(id) = tokens.ids.iter().find(|&&id| id as usize >= vocab_size) {
+            let reason = format!("the tokenizer gives token {id}, but the text encoder knows {vocab_size}");
+            return Err(TrainError::flag("--pretrained_model_name_or_path", reason));
+        }
+        let embeds = model.forward(&tokens.ids);
+        let [_, seq, width] = embeds.dims();
+        Ok(Values { shape: vec![seq, width], values: to_vec(embeds) })
+    }
+
+    pub(crate) fn tokenize(&self, caption: &str) -> Result<TokenizedPrompt> {
+        Ok(self.tokenizer.encode(caption, self.max_sequence_length)?)
+    }
+
+    /// The key of a picture's moments; `picture` is its encoded form.
+    pub(crate) fn picture_key(&self, picture: &[u8]) -> Result<PackKey> {
+        let hash = get_or_load(&self.vae_hash, || hash_component(&self.folder.join("vae")))?;
+        let resolution = self.transform.resolution.to_le_bytes();
+        Ok(PackKey::new(&[b"moments bilinear f32", hash.as_bytes(), &resolution, picture]))
+    }
+
+    /// The key of a caption's embedding.
+    pub(crate) fn caption_key(&self, caption: &str) -> Result<PackKey> {
+        let hash = get_or_load(&self.text_hash, || hash_component(&self.folder.join("text_encoder")))?;
+        let ids: Vec<u8> = self.tokenize(caption)?.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        Ok(PackKey::new(&[b"embeds f32", hash.as_bytes(), &ids]))
+    }
+}
+
+fn get_or_load<T, E: Into<TrainError>>(cell: &OnceCell<T>, load: impl FnOnce() -> Result<T, E>) -> Result<&T> {
+    if let Some(value) = cell.get() {
+        return Ok(value);
+    }
+    let value = load().map_err(Into::into)?;
+    Ok(cell.get_or_init(|| value))
+}
+
+fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().expect("invariant: encoders give f32")
+}
+
+/// Hash of a component's configuration and weights.
+fn hash_component(folder: &Path) -> Result<PackKey> {
+    let fail = |error: std::io::Error| TrainError::checkpoint(folder, error);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .map_err(fail)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<_>>()
+        .map_err(fail)?;
+    files.retain(|path| path.extension().is_some_and(|end| end == "json" || end == "safetensors"));
+    files.sort();
+    let mut hashes = Vec::new();
+    for path in files {
+        let mut hasher = blake3::Hasher::new();
+        let file = std::fs::File::open(&path).map_err(fail)?;
+        hasher.update_reader(file).map_err(fail)?;
+        hashes.extend_from_slice(hasher.finalize().as_bytes());
+    }
+    Ok(PackKey::new(&[&hashes]))
+}
+
+/// Reads a record, or computes and appends it.
+pub(crate) fn packed(pack: &mut Pack, key: PackKey, compute: impl FnOnce() -> Result<Values>) -> Result<()> {
+    if !pack.contains(&key) {
+        let Values { shape, values } = compute()?;
+        pack.append(key, &shape, &values)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! Which rows each step takes: a pure function of seed and step.
+
+use cogview4_data::{Draws, Stream, permutation};
+
+use crate::config::CaptionChoice;
+
+/// One sample of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sample {
+    /// Number of samples before it since the run began.
+    pub index: u64,
+    /// Its epoch.
+    pub epoch: u64,
+    /// Its row of the data set.
+    pub row: usize,
+}
+
+/// The order of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub seed: u64,
+    pub rows: usize,
+    /// Samples of a full step.
+    pub samples_per_step: usize,
+    /// The order of the epoch that was asked for last.
+    order: Option<(u64, Vec<usize>)>,
+}
+
+impl Plan {
+    pub(crate) fn new(seed: u64, rows: usize, samples_per_step: usize) -> Self {
+        Self { seed, rows, samples_per_step, order: None }
+    }
+
+    /// Steps of an epoch; the last may be short.
+    pub(crate) fn steps_per_epoch(&self) -> usize {
+        self.rows.div_ceil(self.samples_per_step)
+    }
+
+    /// The samples of a step.
+    pub(crate) fn step(&mut self, step: usize) -> Vec<Sample> {
+        let epoch = (step / self.steps_per_epoch()) as u64;
+        if self.order.as_ref().is_none_or(|(of_epoch, _)| *of_epoch != epoch) {
+            self.order = Some((epoch, permutation(self.seed, epoch, self.rows)));
+        }
+        let begin = step % self.steps_per_epoch() * self.samples_per_step;
+        let end = (begin + self.samples_per_step).min(self.rows);
+        let order = self.order.as_ref().map_or(&[][..], |(_, order)| order);
+        let sample =
+            |position: usize| Sample { index: epoch * self.rows as u64 + position as u64, epoch, row: order[position] };
+        (begin..end).map(sample).collect()
+    }
+}
+
+/// Picks one of a row's captions.
+pub(crate) fn choose_caption(
+    captions: &[String],
+    choice: CaptionChoice,
+    seed: u64,
+    sample: Sample,
+    rows: usize,
+) -> &str {
+    let index = match choice {
+        CaptionChoice::First => 0,
+        CaptionChoice::Longest => {
+            let longest = captions.iter().map(String::len).max().unwrap_or_default();
+            captions.iter().position(|caption| caption.len() == longest).unwrap_or_default()
+        }
+        CaptionChoice::Random => {
+            let place = sample.epoch * rows as u64 + sample.row as u64;
+            Draws::new(seed, Stream::Caption, place).below(captions.len())
+        }
+    };
+    &captions[index]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_epoch_takes_every_row_once() {
+        let mut plan = Plan::new(5, 23, 4);
+        assert_eq!(plan.steps_per_epoch(), 6);
+        for epoch in 0..3 {
+            let samples: Vec<Sample> = (0..6).flat_map(|step| plan.step(epoch * 6 + step)).collect();
+            let mut rows: Vec<usize> = samples.iter().map(|sample| sample.row).collect();
+            rows.sort_unstable();
+            assert!(rows.into_iter().eq(0..23));
+            assert!(samples.iter().map(|sample| sample.index).eq(epoch as u64 * 23..(epoch as u64 + 1) * 23));
+        }
+        assert_eq!(plan.step(3), Plan::new(5, 23, 4).step(3));
+    }
+}

@@ -1,0 +1,53 @@
+//! Forward and backward of one micro-batch: flow matching towards `noise - image_latents`.
+
+use burn::{
+    module::Module,
+    tensor::{Tensor, TensorData},
+};
+use cogview4_model::{
+    CogView4Transformer,
+    transformer::{SizeConditions, TransformerInputs},
+    weights::named_gradients,
+};
+
+use crate::batch::MicroBatch;
+
+/// What a micro-batch gives.
+pub(crate) struct StepOutput {
+    /// Mean loss of its samples.
+    pub loss: f64,
+    /// `[B, C, h, w]`.
+    pub model_output: TensorData,
+    /// Gradients of the mean loss, by key, in the module's order.
+    pub gradients: Vec<(String, Vec<f32>)>,
+}
+
+/// Computes loss and gradients.
+pub(crate) fn forward_backward(model: &CogView4Transformer, batch: &MicroBatch, resolution: usize) -> StepOutput {
+    let samples = batch.timesteps.len();
+    let model = model.clone().train();
+    let input = Tensor::cat(vec![batch.noisy.clone(), batch.control_latents.clone()], 1);
+    let output = model.forward(TransformerInputs {
+        hidden_states: Tensor::from_inner(input),
+        encoder_hidden_states: Tensor::from_inner(batch.prompt_embeds.clone()),
+        timesteps: &batch.timesteps,
+        sizes: &vec![SizeConditions::uncropped(resolution, resolution); samples],
+        hidden_text: batch.hidden_text.clone().map(Tensor::from_inner),
+    });
+    let model_output = output.clone().inner().into_data();
+    let target = Tensor::from_inner(batch.noise.clone() - batch.image_latents.clone());
+    let values: usize = output.dims()[1..].iter().product();
+    let squares = (output - target).square().reshape([samples, values]).mean_dim(1);
+    let weights = TensorData::new(batch.loss_weights.clone(), [samples, 1]);
+    let loss = (squares * Tensor::<2>::from_data(weights, &batch_device(&model))).mean();
+    let gradients = loss.backward();
+    let gradients = named_gradients(&model, &gradients)
+        .into_iter()
+        .map(|(key, data)| (key, data.try_into_vec().expect("invariant: gradients are f32")))
+        .collect();
+    StepOutput { loss: f64::from(loss.into_scalar::<f32>()), model_output, gradients }
+}
+
+fn batch_device(model: &CogView4Transformer) -> burn::tensor::Device {
+    model.devices().swap_remove(0)
+}

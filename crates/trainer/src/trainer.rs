@@ -1,0 +1,432 @@
+//! A whole run: open, check, pack, train, write.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use cogview4_data::{Dataset, Draws, Pack, Picture, Row, Stream, open_dataset, open_jsonl};
+use cogview4_model::{
+    CogView4Transformer, CogView4TransformerConfig, FlowMatchEulerSchedulerConfig, GlmConfig,
+    files::check_writable,
+    weights::{save_tensors, set_trained, update_parameters},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::{
+    batch::{BatchMaker, Features, MicroBatch},
+    checkpoint::{self, State},
+    config::{DataSource, Resume, TrainConfig},
+    error::{Result, TrainError},
+    features::{Encoders, Values, packed},
+    metrics::{MetricsFile, StepMetrics, peak_memory_bytes},
+    optimizer::{AdamW, clip_grad_norm},
+    plan::{Plan, Sample, choose_caption},
+    step::{StepOutput, forward_backward},
+};
+
+/// A run that is ready to begin, or to go on.
+pub struct Trainer {
+    config: TrainConfig,
+    device: Device,
+    dataset: Box<dyn Dataset>,
+    encoders: Encoders,
+    pack: Option<Pack>,
+    scheduler: FlowMatchEulerSchedulerConfig,
+    model: CogView4Transformer,
+    optimizer: AdamW,
+    plan: Plan,
+    data_hash: String,
+    total_steps: usize,
+}
+
+impl std::fmt::Debug for Trainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trainer").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Trainer {
+    /// Opens and checks everything, fills the pack, and loads the transformer: the base model widened to a control model,
+    /// or a checkpoint.
+    ///
+    /// # Errors
+    /// Anything that is wrong with the pipeline, the data set, or the checkpoint; nothing is trained then.
+    pub fn new(config: TrainConfig) -> Result<Self> {
+        let device = config.device.open()?;
+        let output_dir = &config.output_dir;
+        std::fs::create_dir_all(output_dir).map_err(|error| TrainError::flag("--output_dir", error.to_string()))?;
+        check_writable(&output_dir.join("metrics.jsonl"))?;
+        if let Some(path) = &config.dump_step {
+            check_writable(path)?;
+        }
+        let numerics = &config.numerics;
+        let folder = &config.pretrained_model;
+        let scheduler = FlowMatchEulerSchedulerConfig::load(&folder.join("scheduler").join("scheduler_config.json"))?;
+        let encoders = Encoders::open(folder, numerics.resolution, numerics.max_sequence_length, &device)?;
+        let resume = resume_from(&config)?;
+        let transformer_folder = match &resume {
+            Some((folder, _)) => folder.join("transformer"),
+            None => folder.join("transformer"),
+        };
+        check_transformer(&transformer_folder, &encoders, folder, resume.is_some())?;
+
+        let mut dataset = match &config.data {
+            DataSource::Dataset(path) => open_dataset(path, &config.columns)?,
+            DataSource::Jsonl(path) => open_jsonl(path, &config.columns)?,
+        };
+        if let Some(rows) = config.max_train_samples {
+            dataset = Box::new(FirstRows { dataset, rows });
+        }
+        if dataset.is_empty() {
+            return Err(TrainError::flag("--dataset_name", "the data set has no rows"));
+        }
+        let mut pack = config.pack_dir.as_deref().map(Pack::open).transpose()?;
+        let data_hash = prepare(&config, dataset.as_ref(), &encoders, pack.as_mut())?;
+
+        let seed = match (&resume, config.seed) {
+            (_, Some(seed)) => seed,
+            (Some((_, state)), None) => state.seed,
+            (None, None) => draw_seed(),
+        };
+        let samples_per_step = numerics.train_batch_size * numerics.gradient_accumulation_steps;
+        let plan = Plan::new(seed, dataset.len(), samples_per_step);
+        let total_steps = config.max_train_steps.unwrap_or(config.num_train_epochs * plan.steps_per_epoch());
+
+        let model = CogView4Transformer::load(&transformer_folder, DType::F32, &device)?;
+        let is_base = model.config().in_channels == encoders.vae_config().latent_channels;
+        let model = if is_base { model.widen_input() } else { model };
+        let model = set_trained(model, |key| numerics.is_trained(key));
+        let optimizer = match &resume {
+            Some((folder, state)) => {
+                let optimizer = checkpoint::read_optimizer(folder, state)?;
+                let trainer_state = (&data_hash, seed, total_steps);
+                check_resumable(&config, folder, state, trainer_state, &model)?;
+                optimizer
+            }
+            None => AdamW::new(numerics.adam),
+        };
+        Ok(Self { device, dataset, encoders, pack, scheduler, model, optimizer, plan, data_hash, total_steps, config })
+    }
+
+    /// Trains to the end, or until `stop` is set: then the step is finished and a checkpoint written.
+    ///
+    /// # Errors
+    /// A file that cannot be read or written; checkpoints that were written stay.
+    pub fn run(mut self, stop: &Arc<AtomicBool>) -> Result<()> {
+        let mut metrics = MetricsFile::open(&self.config.output_dir, self.optimizer.steps)?;
+        let progress = progress_bar(self.total_steps, self.optimizer.steps);
+        let mut last_checkpoint = self.optimizer.steps;
+        while self.optimizer.steps < self.total_steps {
+            let measured = self.step()?;
+            metrics.append(&measured)?;
+            progress.set_message(format!("loss {:.4}, lr {:.2e}", measured.loss, measured.lr));
+            progress.inc(1);
+            let stopping = stop.load(Ordering::Relaxed);
+            if self.optimizer.steps.is_multiple_of(self.config.checkpointing_steps) || stopping {
+                self.write_checkpoint()?;
+                last_checkpoint = self.optimizer.steps;
+            }
+            if stopping {
+                progress.abandon_with_message(format!("stopped after step {last_checkpoint}"));
+                return Ok(());
+            }
+        }
+        progress.finish();
+        Ok(self.model.save(&self.config.output_dir)?)
+    }
+
+    /// Makes one optimiser step.
+    fn step(&mut self) -> Result<StepMetrics> {
+        let start = Instant::now();
+        let step = self.optimizer.steps;
+        let numerics = self.config.numerics.clone();
+        let samples = self.plan.step(step);
+        let (mut loss, mut gradients) = (0.0, Vec::new());
+        for (number, micro) in samples.chunks(numerics.train_batch_size).enumerate() {
+            let features = micro.iter().map(|&sample| self.features(sample)).collect::<Result<Vec<_>>>()?;
+            let batch = self.batch_maker().make(&features);
+            let output = forward_backward(&self.model, &batch, numerics.resolution as usize);
+            if let (0, 0, Some(path)) = (step, number, &self.config.dump_step) {
+                dump(path, &batch, &output, numerics.resolution)?;
+            }
+            // Each sample of the step counts the same, also where the last micro-batch is short.
+            let part = micro.len() as f64 / samples.len() as f64;
+            loss += output.loss * part;
+            accumulate(&mut gradients, output.gradients, part as f32);
+        }
+        let grad_norm = clip_grad_norm(&mut gradients, numerics.max_grad_norm);
+        let lr = numerics.schedule.at(step, self.total_steps);
+        self.optimizer.begin_step();
+        let mut gradients = gradients.into_iter().collect::<std::collections::BTreeMap<_, _>>();
+        let optimizer = &mut self.optimizer;
+        let model = std::mem::replace(&mut self.model, CogView4TransformerConfig::default().init(&self.device));
+        self.model = update_parameters(model, |key, values| {
+            if let Some(gradient) = gradients.remove(key) {
+                optimizer.update(key, values, &gradient, lr);
+            }
+        });
+        Ok(StepMetrics {
+            step: self.optimizer.steps,
+            loss,
+            lr,
+            grad_norm,
+            samples_per_second: samples.len() as f64 / start.elapsed().as_secs_f64(),
+            peak_memory_bytes: peak_memory_bytes(),
+        })
+    }
+
+    fn batch_maker(&self) -> BatchMaker<'_> {
+        let vae = self.encoders.vae_config();
+        BatchMaker {
+            numerics: &self.config.numerics,
+            scheduler: &self.scheduler,
+            scaling_factor: vae.scaling_factor,
+            shift_factor: vae.shift_factor.unwrap_or(0.0),
+            patch_size: self.model.config().patch_size,
+            seed: self.plan.seed,
+            device: &self.device,
+        }
+    }
+
+    /// What the frozen models make of a sample.
+    fn features(&mut self, sample: Sample) -> Result<Features> {
+        let numerics = &self.config.numerics;
+        let row = self.dataset.row(sample.row)?;
+        let dropped = Draws::new(self.plan.seed, Stream::CaptionDropout, sample.index).uniform()
+            < numerics.proportion_empty_prompts;
+        let caption = match dropped {
+            true => "",
+            false => choose_caption(&row.captions, numerics.caption_choice, self.plan.seed, sample, self.plan.rows),
+        };
+        let place = self.dataset.place(sample.row);
+        let Self { encoders, pack, .. } = self;
+        let mut picture = |picture: &Picture| -> Result<Values> {
+            let bytes = picture.bytes().map_err(|reason| row_error(&place, reason))?;
+            match pack {
+                Some(pack) => read(pack, &encoders.picture_key(&bytes)?),
+                None => encoders.moments(&Picture::decode(bytes).map_err(|reason| row_error(&place, reason))?),
+            }
+        };
+        let (image, control) = (picture(&row.image)?, picture(&row.conditioning_image)?);
+        let embeds = match pack {
+            Some(pack) => read(pack, &encoders.caption_key(caption)?)?,
+            None => encoders.embeds(caption)?,
+        };
+        Ok(Features { sample, image, control, embeds, pads: encoders.tokenize(caption)?.pads })
+    }
+
+    fn write_checkpoint(&self) -> Result<()> {
+        let depends = self.config.numerics.schedule.depends_on_total();
+        let state = State {
+            step: self.optimizer.steps,
+            samples: (self.optimizer.steps / self.plan.steps_per_epoch() * self.plan.rows
+                + self.optimizer.steps % self.plan.steps_per_epoch() * self.plan.samples_per_step)
+                as u64,
+            seed: self.plan.seed,
+            world_size: 1,
+            total_steps: depends.then_some(self.total_steps),
+            numerics: self.config.numerics.clone(),
+            data_hash: self.data_hash.clone(),
+            weights_hash: checkpoint::weights_hash(&self.model),
+            device: format!("{:?}", self.config.device).to_lowercase(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            version: env!("CARGO_PKG_VERSION").into(),
+        };
+        let limit = self.config.checkpoints_total_limit;
+        checkpoint::write(&self.config.output_dir, &state, &self.model, &self.optimizer, limit)?;
+        Ok(())
+    }
+}
+
+/// Reads every row, decodes what is not packed yet, fills the pack, and gives the hash of the data set.
+fn prepare(
+    config: &TrainConfig,
+    dataset: &dyn Dataset,
+    encoders: &Encoders,
+    mut pack: Option<&mut Pack>,
+) -> Result<String> {
+    let progress = ProgressBar::new(dataset.len() as u64);
+    progress.set_style(style(if pack.is_some() { "packing" } else { "checking" }));
+    let mut hasher = blake3::Hasher::new();
+    if let Some(pack) = pack.as_deref_mut() {
+        packed(pack, encoders.caption_key("")?, || encoders.embeds(""))?;
+    }
+    for index in 0..dataset.len() {
+        let row: Row = dataset.row(index)?;
+        let place = dataset.place(index);
+        for picture in [&row.image, &row.conditioning_image] {
+            let bytes = picture.bytes().map_err(|reason| row_error(&place, reason))?;
+            hasher.update(blake3::hash(&bytes).as_bytes());
+            let decode = |bytes| Picture::decode(bytes).map_err(|reason| row_error(&place, reason));
+            match pack.as_deref_mut() {
+                Some(pack) => {
+                    packed(pack, encoders.picture_key(&bytes)?, || encoders.moments(&decode(bytes)?))?;
+                }
+                None => drop(decode(bytes)?),
+            }
+        }
+        for caption in &row.captions {
+            hasher.update(blake3::hash(caption.as_bytes()).as_bytes());
+            if let Some(pack) = pack.as_deref_mut() {
+                packed(pack, encoders.caption_key(caption)?, || encoders.embeds(caption))?;
+            }
+        }
+        progress.inc(1);
+    }
+    progress.finish_and_clear();
+    let _ = config;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+fn read(pack: &mut Pack, key: &cogview4_data::PackKey) -> Result<Values> {
+    let (shape, values) = pack.read(key)?;
+    Ok(Values { shape, values })
+}
+
+fn row_error(place: &(PathBuf, usize), reason: String) -> TrainError {
+    cogview4_data::DataError::Row { path: place.0.clone(), row: place.1, reason }.into()
+}
+
+/// Adds `part` times the gradients of a micro-batch.
+fn accumulate(sum: &mut Vec<(String, Vec<f32>)>, mut gradients: Vec<(String, Vec<f32>)>, part: f32) {
+    for (_, values) in &mut gradients {
+        values.iter_mut().for_each(|value| *value *= part);
+    }
+    if sum.is_empty() {
+        *sum = gradients;
+        return;
+    }
+    for ((_, sum), (_, values)) in sum.iter_mut().zip(gradients) {
+        sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+    }
+}
+
+/// The checkpoint to go on from, with its state.
+fn resume_from(config: &TrainConfig) -> Result<Option<(PathBuf, State)>> {
+    let folder = match &config.resume {
+        None => return Ok(None),
+        Some(Resume::Latest) => checkpoint::latest(&config.output_dir)?,
+        Some(Resume::Checkpoint(folder)) => Some(folder.clone()),
+    };
+    folder.map(|folder| checkpoint::read_state(&folder).map(|state| (folder, state))).transpose()
+}
+
+fn check_resumable(
+    config: &TrainConfig,
+    folder: &Path,
+    state: &State,
+    (data_hash, seed, total_steps): (&String, u64, usize),
+    model: &CogView4Transformer,
+) -> Result<()> {
+    let fail = |reason: &str| Err(TrainError::checkpoint(folder, reason));
+    if state.weights_hash != checkpoint::weights_hash(model) {
+        return fail("the transformer is not the one that was written with this checkpoint");
+    }
+    if config.allow_config_change {
+        return Ok(());
+    }
+    if &state.data_hash != data_hash {
+        return fail("was trained on another data set: use --allow_config_change to go on all the same");
+    }
+    if state.numerics != config.numerics || state.seed != seed {
+        return fail("was trained with other settings: use --allow_config_change to go on all the same");
+    }
+    if state.total_steps.is_some_and(|total| total != total_steps) {
+        return fail(
+            "the learning rate follows another number of steps: use --allow_config_change to go on all the same",
+        );
+    }
+    Ok(())
+}
+
+/// Compares the transformer's configuration with the frozen models'.
+fn check_transformer(folder: &Path, encoders: &Encoders, pipeline: &Path, is_checkpoint: bool) -> Result<()> {
+    let path = folder.join("config.json");
+    let transformer = CogView4TransformerConfig::load(&path)?;
+    let text_encoder = GlmConfig::load(&pipeline.join("text_encoder").join("config.json"))?;
+    let channels = encoders.vae_config().latent_channels;
+    let fits = transformer.in_channels == 2 * channels || (transformer.in_channels == channels && !is_checkpoint);
+    if !fits {
+        let reason =
+            format!("`in_channels` is {}, but the VAE has {channels} latent channels", transformer.in_channels);
+        return Err(TrainError::checkpoint(path, reason));
+    }
+    if transformer.text_embed_dim != text_encoder.hidden_size {
+        let reason = format!(
+            "`text_embed_dim` is {}, but the text encoder's `hidden_size` is {}",
+            transformer.text_embed_dim, text_encoder.hidden_size
+        );
+        return Err(TrainError::checkpoint(path, reason));
+    }
+    Ok(())
+}
+
+/// Writes every tensor of a micro-batch.
+fn dump(path: &Path, batch: &MicroBatch, output: &StepOutput, resolution: u32) -> Result<()> {
+    let samples = batch.timesteps.len();
+    let numbers = |values: Vec<f32>| TensorData::new(values, [samples]);
+    let pair = |value: f32| TensorData::new(vec![value; 2 * samples], [samples, 2]);
+    let data = |tensor: &Tensor<4>| tensor.to_data();
+    let lengths = batch.prompt_lengths.iter().map(|&length| length as f32).collect();
+    let tensors = [
+        ("image_latents", data(&batch.image_latents)),
+        ("control_latents", data(&batch.control_latents)),
+        ("noise", data(&batch.noise)),
+        ("timesteps", numbers(batch.timesteps.clone())),
+        ("sigmas", numbers(batch.sigmas.clone())),
+        ("noisy", data(&batch.noisy)),
+        ("prompt_embeds", batch.prompt_embeds.to_data()),
+        ("prompt_lengths", numbers(lengths)),
+        ("original_size", pair(resolution as f32)),
+        ("target_size", pair(resolution as f32)),
+        ("crop", pair(0.0)),
+        ("model_output", output.model_output.clone()),
+        ("loss", TensorData::new(vec![output.loss as f32], [1])),
+    ];
+    Ok(save_tensors(path, tensors)?)
+}
+
+/// A data set cut short.
+struct FirstRows {
+    dataset: Box<dyn Dataset>,
+    rows: usize,
+}
+
+impl Dataset for FirstRows {
+    fn len(&self) -> usize {
+        self.dataset.len().min(self.rows)
+    }
+
+    fn row(&self, index: usize) -> cogview4_data::Result<Row> {
+        self.dataset.row(index)
+    }
+
+    fn place(&self, index: usize) -> (PathBuf, usize) {
+        self.dataset.place(index)
+    }
+}
+
+/// A seed for a run that was given none; it is recorded in every checkpoint.
+fn draw_seed() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.subsec_nanos().into())
+}
+
+fn progress_bar(total: usize, done: usize) -> ProgressBar {
+    let progress = ProgressBar::new(total as u64);
+    progress.set_style(style("training"));
+    progress.set_position(done as u64);
+    progress.reset_eta();
+    progress
+}
+
+fn style(what: &str) -> ProgressStyle {
+    let template =
+        format!("{what} {{percent:>3}}%|{{bar:40}}| {{pos}}/{{len}} [{{elapsed}}<{{eta}}, {{per_sec}}] {{msg}}");
+    ProgressStyle::with_template(&template).expect("invariant: the template is valid")
+}
