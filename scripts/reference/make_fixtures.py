@@ -10,9 +10,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.models.transformers.transformer_cogview4 import CogView4TrainingAttnProcessor
+from diffusers.optimization import get_scheduler
 from diffusers.pipelines.cogview4.pipeline_cogview4_control import calculate_shift, retrieve_timesteps
 from PIL import Image
 from safetensors.torch import save_file
@@ -272,6 +275,106 @@ def pillow() -> None:
             image.resize((width, height), filter).save(folder / f"{name}-{width}x{height}.png")
 
 
+def training_step(folder: Path) -> None:
+    """Loss and gradients of one step on the pipeline `plain`, with captions of different lengths."""
+    pipe = tiny.build(PIPELINES["plain"])
+    model = pipe.transformer.train()
+    channels, samples = model.config.out_channels, 3
+    noise, latents, control = (randn(seed, samples, channels, 8, 8) for seed in (31, 32, 33))
+    lengths = torch.tensor([16, 32, 32])
+    embeds = randn(34, samples, 32, model.config.text_embed_dim)
+    embeds[0, :16] = 0
+    timesteps, weights = torch.tensor([1000.0, 437.0, 12.0]), torch.tensor([1.0, 0.3, 2.0])
+    mu = 0.75 * (16 / 256) ** 0.5 + 0.25
+    sigmas = mu / (mu + 1 / (timesteps / 1000) - 1)
+    noisy = (1 - sigmas.view(-1, 1, 1, 1)) * latents + sigmas.view(-1, 1, 1, 1) * noise
+    for block in model.transformer_blocks:
+        block.attn1.set_processor(CogView4TrainingAttnProcessor())
+    size, crop = torch.tensor([[32.0, 32.0]] * samples), torch.zeros(samples, 2)
+    output = model(
+        hidden_states=torch.cat([noisy, control], dim=1),
+        encoder_hidden_states=embeds,
+        timestep=timesteps,
+        original_size=size,
+        target_size=size,
+        crop_coords=crop,
+        attention_kwargs={"text_attn_mask": (torch.arange(32)[None] >= 32 - lengths[:, None]).int()},
+        return_dict=False,
+    )[0]
+    loss = (weights.view(-1, 1, 1, 1) * (output - (noise - latents)) ** 2).flatten(1).mean(1).mean()
+    loss.backward()
+    tensors = dict(image_latents=latents, control_latents=control, noise=noise, noisy=noisy, timesteps=timesteps,
+                   sigmas=sigmas, weights=weights, prompt_embeds=embeds, prompt_lengths=lengths.float(),
+                   model_output=output.detach(), loss=loss.detach().view(1))
+    tensors.update({f"grad.{key}": parameter.grad for key, parameter in model.named_parameters()})
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / "step.safetensors")
+
+
+def adamw(folder: Path) -> None:
+    tensors, rates = {}, [1e-3, 5e-4, 0.0, 2e-3]
+    parameter = torch.nn.Parameter(randn(41, 300))
+    optimizer = torch.optim.AdamW([parameter], lr=1.0, betas=(0.9, 0.999), weight_decay=1e-2, eps=1e-8)
+    tensors["start"] = parameter.detach().clone()
+    for step, rate in enumerate(rates):
+        parameter.grad = randn(42 + step, 300) * 10.0 ** (step - 3)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        state = optimizer.state[parameter]
+        for name, tensor in dict(gradient=parameter.grad, parameter=parameter.detach(), **state).items():
+            if name != "step":
+                tensors[f"{step}.{name}"] = tensor.clone()
+    save_file(tensors, folder / "adamw.safetensors")
+    (folder / "rates.json").write_text(json.dumps(rates))
+
+
+def lr_schedules(folder: Path) -> None:
+    cases = []
+    for name in ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup"):
+        for warmup, total, cycles, power in ((0, 20, 1, 1.0), (5, 20, 3, 2.0), (7, 9, 2, 0.5)):
+            optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=3e-4)
+            schedule = get_scheduler(
+                name, optimizer, num_warmup_steps=warmup, num_training_steps=total, num_cycles=cycles, power=power
+            )
+            rates = []
+            for _ in range(total + 3):
+                rates.append(schedule.get_last_lr()[0])
+                optimizer.step()
+                schedule.step()
+            cases.append(dict(scheduler=name, warmup_steps=warmup, total=total, num_cycles=cycles, power=power, rates=rates))
+    (folder / "lr_schedules.json").write_text(json.dumps(cases))
+
+
+def data_sets(folder: Path) -> None:
+    """The same four rows in the form of Hugging Face's parquet, with two row groups, and with paths."""
+    pictures = {name: (folder / name) for index in range(4) for name in (f"{index}.png", f"{index}-edges.png")}
+    for index, path in enumerate(pictures.values()):
+        control_image(60 + index, 32, 48).save(path)
+    image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    columns = {
+        "image": pa.array([dict(bytes=pictures[f"{i}.png"].read_bytes(), path=f"{i}.png") for i in range(4)], image),
+        "conditioning_image": pa.array(
+            [dict(bytes=pictures[f"{i}-edges.png"].read_bytes(), path=None) for i in range(4)], image
+        ),
+        "text": pa.array([f"caption {i}" for i in range(4)]),
+    }
+    pq.write_table(pa.table(columns), folder / "bytes.parquet", row_group_size=3)
+    columns["image"] = pa.array([f"{i}.png" for i in range(4)])
+    columns["conditioning_image"] = pa.array([dict(bytes=None, path=f"{i}-edges.png") for i in range(4)], image)
+    columns["text"] = pa.array([["caption " + str(i), "another"] for i in range(4)])
+    pq.write_table(pa.table(columns), folder / "paths.parquet", compression="gzip")
+
+
+def training() -> None:
+    folder = FIXTURES / "training"
+    folder.mkdir()
+    with torch.enable_grad():
+        training_step(folder)
+        adamw(folder)
+    lr_schedules(folder)
+    data_sets(folder)
+
+
 @torch.no_grad()
 def main() -> None:
     shutil.rmtree(FIXTURES, ignore_errors=True)
@@ -291,6 +394,7 @@ def main() -> None:
     canny()
     canny_resized()
     pillow()
+    training()
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ pub struct Args {
     /// 8-bit moments (not available yet)
     #[arg(long)]
     pub use_8bit_adam: bool,
-    /// Threads that read ahead (only 0 for now)
+    /// Threads that read ahead; 0 reads when needed
     #[arg(long, default_value_t = 0)]
     pub dataloader_num_workers: usize,
     /// Decay of the first moment
@@ -269,6 +269,7 @@ impl Args {
             checkpoints_total_limit: self.checkpoints_total_limit,
             resume,
             allow_config_change: self.allow_config_change,
+            dataloader_num_workers: self.dataloader_num_workers,
             pack_dir: (!self.no_pack).then_some(pack_dir),
             dump_step: self.dump_step,
             device: self.device,
@@ -324,7 +325,6 @@ impl Args {
             ("--cache_dir", self.cache_dir.is_some()),
             ("--gradient_checkpointing", self.gradient_checkpointing),
             ("--use_8bit_adam", self.use_8bit_adam),
-            ("--dataloader_num_workers", self.dataloader_num_workers > 0),
             ("--push_to_hub", self.push_to_hub),
             ("--hub_token", self.hub_token.is_some()),
             ("--hub_model_id", self.hub_model_id.is_some()),

@@ -68,21 +68,18 @@ impl BatchMaker<'_> {
         let [channels, height, width] = [first.image.shape[0] / 2, first.image.shape[1], first.image.shape[2]];
         let shape = [features.len(), channels, height, width];
         let size = channels * height * width;
-        let latents = |take: &dyn Fn(&Features) -> (Vec<f32>, Vec<f32>)| {
-            let drawn: Vec<f32> = features.iter().flat_map(|features| posterior(take(features))).collect();
-            let scale = |value: f32| ((f64::from(value) - self.shift_factor) * self.scaling_factor) as f32;
-            self.tensor(drawn.into_iter().map(scale).collect(), shape)
-        };
         let draws = |stream, features: &Features| Draws::new(self.seed, stream, features.sample.index);
-        let image_latents =
-            latents(&|features| (features.image.values.clone(), draws(Stream::ImageLatents, features).normals(size)));
-        let control_latents = latents(&|features| {
-            let noise = match self.numerics.sample_control_latents {
-                true => draws(Stream::ControlLatents, features).normals(size),
-                false => Vec::new(),
-            };
-            (features.control.values.clone(), noise)
-        });
+        let image_latents = self.latents(
+            features,
+            |features| &features.image,
+            |features| Some(draws(Stream::ImageLatents, features).normals(size)),
+        );
+        let sampled = self.numerics.sample_control_latents;
+        let control_latents = self.latents(
+            features,
+            |features| &features.control,
+            |features| sampled.then(|| draws(Stream::ControlLatents, features).normals(size)),
+        );
         let noise = features.iter().flat_map(|features| draws(Stream::Noise, features).normals(size)).collect();
         let noise: Tensor<4> = self.tensor(noise, shape);
 
@@ -119,6 +116,20 @@ impl BatchMaker<'_> {
         }
     }
 
+    /// Normalised latents: the posterior's mean, or a draw where there is noise.
+    fn latents<'f>(
+        &self,
+        features: &'f [Features],
+        moments: impl Fn(&'f Features) -> &'f Values,
+        noise: impl Fn(&'f Features) -> Option<Vec<f32>>,
+    ) -> Tensor<4> {
+        let shape = &moments(&features[0]).shape;
+        let [channels, height, width] = [shape[0] / 2, shape[1], shape[2]];
+        let normalize = |value: f32| ((f64::from(value) - self.shift_factor) * self.scaling_factor) as f32;
+        let values = features.iter().flat_map(|features| posterior(&moments(features).values, noise(features)));
+        self.tensor(values.map(normalize).collect(), [features.len(), channels, height, width])
+    }
+
     /// Lines captions up on the right; pads that only do that are hidden, own pads when asked for.
     fn text(&self, features: &[Features]) -> (Tensor<3>, Option<Tensor<2, Bool>>) {
         let width = features[0].embeds.shape[1];
@@ -143,11 +154,9 @@ impl BatchMaker<'_> {
 }
 
 /// The mean, or a draw with the given noise.
-fn posterior((moments, noise): (Vec<f32>, Vec<f32>)) -> Vec<f32> {
+fn posterior(moments: &[f32], noise: Option<Vec<f32>>) -> Vec<f32> {
     let (mean, logvar) = moments.split_at(moments.len() / 2);
-    if noise.is_empty() {
-        return mean.to_vec();
-    }
+    let Some(noise) = noise else { return mean.to_vec() };
     let draw = |((mean, logvar), noise): ((&f32, &f32), &f32)| mean + (0.5 * logvar).exp() * noise;
     mean.iter().zip(logvar).zip(&noise).map(draw).collect()
 }

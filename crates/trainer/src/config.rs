@@ -98,6 +98,8 @@ pub struct TrainConfig {
     pub resume: Option<Resume>,
     /// Whether a checkpoint of other settings or data may be gone on from.
     pub allow_config_change: bool,
+    /// Threads that read ahead; 0 reads when needed.
+    pub dataloader_num_workers: usize,
     /// Where latents and embeddings are kept; `None` computes them in every step.
     pub pack_dir: Option<PathBuf>,
     /// Every tensor of the first step's first micro-batch goes here.

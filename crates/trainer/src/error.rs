@@ -30,6 +30,9 @@ pub enum TrainError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The run was asked to stop before training began.
+    #[error("stopped")]
+    Stopped,
     /// A checkpoint is broken, or of another run.
     #[error("{path}: {reason}", path = path.display())]
     Checkpoint {
@@ -43,6 +46,21 @@ pub enum TrainError {
 impl TrainError {
     pub(crate) fn flag(flag: &'static str, reason: impl Into<String>) -> Self {
         Self::Flag { flag, reason: reason.into() }
+    }
+
+    /// A picture that cannot be decoded; [`in_row`](Self::in_row) tells where it is.
+    pub(crate) fn picture(reason: String) -> Self {
+        DataError::Row { path: PathBuf::new(), row: 0, reason }.into()
+    }
+
+    /// Names the row of a picture that cannot be decoded.
+    pub(crate) fn in_row(self, place: &(PathBuf, usize)) -> Self {
+        match self {
+            Self::Data(DataError::Row { reason, .. }) => {
+                DataError::Row { path: place.0.clone(), row: place.1, reason }.into()
+            }
+            other => other,
+        }
     }
 
     pub(crate) fn checkpoint(path: impl Into<PathBuf>, reason: impl ToString) -> Self {

@@ -8,7 +8,7 @@ use std::{
 
 use burn::tensor::{DType, Device, Tensor};
 use cogview4_control_pipeline::{PromptTokenizer, TokenizedPrompt};
-use cogview4_data::{ImageTransform, Pack, PackKey};
+use cogview4_data::{ImageTransform, Pack, PackKey, Picture};
 use cogview4_model::{AutoencoderKl, AutoencoderKlConfig, GlmModel};
 use image::RgbImage;
 
@@ -83,8 +83,28 @@ impl Encoders {
         Ok(self.tokenizer.encode(caption, self.max_sequence_length)?)
     }
 
+    /// Packs the moments of an encoded picture, unless they are there, and gives their key.
+    pub(crate) fn pack_picture(&self, pack: &mut Pack, picture: Vec<u8>) -> Result<PackKey> {
+        let key = self.picture_key(&picture)?;
+        if !pack.contains(&key) {
+            let moments = self.moments(&Picture::decode(picture).map_err(TrainError::picture)?)?;
+            pack.append(key.clone(), &moments.shape, &moments.values)?;
+        }
+        Ok(key)
+    }
+
+    /// Packs the embedding of a caption, unless it is there.
+    pub(crate) fn pack_caption(&self, pack: &mut Pack, caption: &str) -> Result<()> {
+        let key = self.caption_key(caption)?;
+        if !pack.contains(&key) {
+            let embeds = self.embeds(caption)?;
+            pack.append(key, &embeds.shape, &embeds.values)?;
+        }
+        Ok(())
+    }
+
     /// The key of a picture's moments; `picture` is its encoded form.
-    pub(crate) fn picture_key(&self, picture: &[u8]) -> Result<PackKey> {
+    fn picture_key(&self, picture: &[u8]) -> Result<PackKey> {
         let hash = get_or_load(&self.vae_hash, || hash_component(&self.folder.join("vae")))?;
         let resolution = self.transform.resolution.to_le_bytes();
         Ok(PackKey::new(&[b"moments bilinear f32", hash.as_bytes(), &resolution, picture]))
@@ -128,13 +148,4 @@ fn hash_component(folder: &Path) -> Result<PackKey> {
         hashes.extend_from_slice(hasher.finalize().as_bytes());
     }
     Ok(PackKey::new(&[&hashes]))
-}
-
-/// Reads a record, or computes and appends it.
-pub(crate) fn packed(pack: &mut Pack, key: PackKey, compute: impl FnOnce() -> Result<Values>) -> Result<()> {
-    if !pack.contains(&key) {
-        let Values { shape, values } = compute()?;
-        pack.append(key, &shape, &values)?;
-    }
-    Ok(())
 }

@@ -8,10 +8,14 @@ pub mod cli;
 mod config;
 mod error;
 mod features;
+#[cfg(test)]
+mod fixture_tests;
+mod loader;
 mod metrics;
 mod optimizer;
 mod plan;
 mod schedule;
+mod space;
 mod step;
 mod trainer;
 mod weighting;

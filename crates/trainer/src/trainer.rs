@@ -10,7 +10,7 @@ use std::{
 };
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use cogview4_data::{Dataset, Draws, Pack, Picture, Row, Stream, open_dataset, open_jsonl};
+use cogview4_data::{Dataset, Pack, PackKey, Row, open_dataset, open_jsonl};
 use cogview4_model::{
     CogView4Transformer, CogView4TransformerConfig, FlowMatchEulerSchedulerConfig, GlmConfig,
     files::check_writable,
@@ -23,10 +23,12 @@ use crate::{
     checkpoint::{self, State},
     config::{DataSource, Resume, TrainConfig},
     error::{Result, TrainError},
-    features::{Encoders, Values, packed},
+    features::{Encoders, Values},
+    loader::{Loaded, LoadedPictures, Loader, Prefetch},
     metrics::{MetricsFile, StepMetrics, peak_memory_bytes},
     optimizer::{AdamW, clip_grad_norm},
-    plan::{Plan, Sample, choose_caption},
+    plan::Plan,
+    space,
     step::{StepOutput, forward_backward},
 };
 
@@ -34,14 +36,13 @@ use crate::{
 pub struct Trainer {
     config: TrainConfig,
     device: Device,
-    dataset: Box<dyn Dataset>,
+    loader: Arc<Loader>,
     encoders: Encoders,
     pack: Option<Pack>,
     scheduler: FlowMatchEulerSchedulerConfig,
     model: CogView4Transformer,
     optimizer: AdamW,
     plan: Plan,
-    data_hash: String,
     total_steps: usize,
 }
 
@@ -53,14 +54,15 @@ impl std::fmt::Debug for Trainer {
 
 impl Trainer {
     /// Opens and checks everything, fills the pack, and loads the transformer: the base model widened to a control model,
-    /// or a checkpoint.
+    /// or a checkpoint. When `stop` is set, packing ends early with [`TrainError::Stopped`]; what is packed stays.
     ///
     /// # Errors
     /// Anything that is wrong with the pipeline, the data set, or the checkpoint; nothing is trained then.
-    pub fn new(config: TrainConfig) -> Result<Self> {
+    pub fn new(config: TrainConfig, stop: &AtomicBool) -> Result<Self> {
         let device = config.device.open()?;
         let output_dir = &config.output_dir;
-        std::fs::create_dir_all(output_dir).map_err(|error| TrainError::flag("--output_dir", error.to_string()))?;
+        std::fs::create_dir_all(output_dir)
+            .map_err(|error| TrainError::flag("--output_dir", format!("{}: {error}", output_dir.display())))?;
         check_writable(&output_dir.join("metrics.jsonl"))?;
         if let Some(path) = &config.dump_step {
             check_writable(path)?;
@@ -87,7 +89,11 @@ impl Trainer {
             return Err(TrainError::flag("--dataset_name", "the data set has no rows"));
         }
         let mut pack = config.pack_dir.as_deref().map(Pack::open).transpose()?;
-        let data_hash = prepare(&config, dataset.as_ref(), &encoders, pack.as_mut())?;
+        space::check(&config, &encoders, dataset.len(), &transformer_folder)?;
+        let progress = ProgressBar::new(dataset.len() as u64);
+        progress.set_style(style(if pack.is_some() { "packing" } else { "checking" }));
+        let loader = Loader::prepare(dataset, numerics, &encoders, pack.as_mut(), (&progress, stop))?;
+        progress.finish_and_clear();
 
         let seed = match (&resume, config.seed) {
             (_, Some(seed)) => seed,
@@ -95,7 +101,7 @@ impl Trainer {
             (None, None) => draw_seed(),
         };
         let samples_per_step = numerics.train_batch_size * numerics.gradient_accumulation_steps;
-        let plan = Plan::new(seed, dataset.len(), samples_per_step);
+        let plan = Plan::new(seed, loader.len(), samples_per_step);
         let total_steps = config.max_train_steps.unwrap_or(config.num_train_epochs * plan.steps_per_epoch());
 
         let model = CogView4Transformer::load(&transformer_folder, DType::F32, &device)?;
@@ -105,25 +111,29 @@ impl Trainer {
         let optimizer = match &resume {
             Some((folder, state)) => {
                 let optimizer = checkpoint::read_optimizer(folder, state)?;
-                let trainer_state = (&data_hash, seed, total_steps);
+                let trainer_state = (&loader.data_hash, seed, total_steps);
                 check_resumable(&config, folder, state, trainer_state, &model)?;
                 optimizer
             }
             None => AdamW::new(numerics.adam),
         };
-        Ok(Self { device, dataset, encoders, pack, scheduler, model, optimizer, plan, data_hash, total_steps, config })
+        let loader = Arc::new(loader);
+        Ok(Self { device, loader, encoders, pack, scheduler, model, optimizer, plan, total_steps, config })
     }
 
     /// Trains to the end, or until `stop` is set: then the step is finished and a checkpoint written.
     ///
     /// # Errors
     /// A file that cannot be read or written; checkpoints that were written stay.
-    pub fn run(mut self, stop: &Arc<AtomicBool>) -> Result<()> {
+    pub fn run(mut self, stop: &AtomicBool) -> Result<()> {
         let mut metrics = MetricsFile::open(&self.config.output_dir, self.optimizer.steps)?;
         let progress = progress_bar(self.total_steps, self.optimizer.steps);
         let mut last_checkpoint = self.optimizer.steps;
+        let workers = self.config.dataloader_num_workers;
+        let loader = Arc::clone(&self.loader);
+        let mut samples = Prefetch::start(loader, &self.plan, self.optimizer.steps, self.total_steps, workers);
         while self.optimizer.steps < self.total_steps {
-            let measured = self.step()?;
+            let measured = self.step(&mut samples)?;
             metrics.append(&measured)?;
             progress.set_message(format!("loss {:.4}, lr {:.2e}", measured.loss, measured.lr));
             progress.inc(1);
@@ -142,14 +152,17 @@ impl Trainer {
     }
 
     /// Makes one optimiser step.
-    fn step(&mut self) -> Result<StepMetrics> {
+    fn step(&mut self, prefetch: &mut Prefetch) -> Result<StepMetrics> {
         let start = Instant::now();
         let step = self.optimizer.steps;
         let numerics = self.config.numerics.clone();
         let samples = self.plan.step(step);
         let (mut loss, mut gradients) = (0.0, Vec::new());
         for (number, micro) in samples.chunks(numerics.train_batch_size).enumerate() {
-            let features = micro.iter().map(|&sample| self.features(sample)).collect::<Result<Vec<_>>>()?;
+            let features = micro
+                .iter()
+                .map(|&sample| prefetch.next(sample).and_then(|loaded| self.features(loaded)))
+                .collect::<Result<Vec<_>>>()?;
             let batch = self.batch_maker().make(&features);
             let output = forward_backward(&self.model, &batch, numerics.resolution as usize);
             if let (0, 0, Some(path)) = (step, number, &self.config.dump_step) {
@@ -159,6 +172,10 @@ impl Trainer {
             let part = micro.len() as f64 / samples.len() as f64;
             loss += output.loss * part;
             accumulate(&mut gradients, output.gradients, part as f32);
+        }
+        if !loss.is_finite() {
+            let reason = format!("the loss of step {} is {loss}: a lower rate may help", step + 1);
+            return Err(TrainError::flag("--learning_rate", reason));
         }
         let grad_norm = clip_grad_norm(&mut gradients, numerics.max_grad_norm);
         let lr = numerics.schedule.at(step, self.total_steps);
@@ -195,30 +212,21 @@ impl Trainer {
     }
 
     /// What the frozen models make of a sample.
-    fn features(&mut self, sample: Sample) -> Result<Features> {
-        let numerics = &self.config.numerics;
-        let row = self.dataset.row(sample.row)?;
-        let dropped = Draws::new(self.plan.seed, Stream::CaptionDropout, sample.index).uniform()
-            < numerics.proportion_empty_prompts;
-        let caption = match dropped {
-            true => "",
-            false => choose_caption(&row.captions, numerics.caption_choice, self.plan.seed, sample, self.plan.rows),
-        };
-        let place = self.dataset.place(sample.row);
+    fn features(&mut self, loaded: Loaded) -> Result<Features> {
         let Self { encoders, pack, .. } = self;
-        let mut picture = |picture: &Picture| -> Result<Values> {
-            let bytes = picture.bytes().map_err(|reason| row_error(&place, reason))?;
-            match pack {
-                Some(pack) => read(pack, &encoders.picture_key(&bytes)?),
-                None => encoders.moments(&Picture::decode(bytes).map_err(|reason| row_error(&place, reason))?),
+        let [image, control] = match loaded.pictures {
+            LoadedPictures::Decoded(pictures) => [encoders.moments(&pictures[0])?, encoders.moments(&pictures[1])?],
+            LoadedPictures::Packed([image, control]) => {
+                let pack = pack.as_mut().expect("invariant: packed pictures have a pack");
+                [read(pack, &image)?, read(pack, &control)?]
             }
         };
-        let (image, control) = (picture(&row.image)?, picture(&row.conditioning_image)?);
         let embeds = match pack {
-            Some(pack) => read(pack, &encoders.caption_key(caption)?)?,
-            None => encoders.embeds(caption)?,
+            Some(pack) => read(pack, &encoders.caption_key(&loaded.caption)?)?,
+            None => encoders.embeds(&loaded.caption)?,
         };
-        Ok(Features { sample, image, control, embeds, pads: encoders.tokenize(caption)?.pads })
+        let pads = encoders.tokenize(&loaded.caption)?.pads;
+        Ok(Features { sample: loaded.sample, image, control, embeds, pads })
     }
 
     fn write_checkpoint(&self) -> Result<()> {
@@ -232,7 +240,7 @@ impl Trainer {
             world_size: 1,
             total_steps: depends.then_some(self.total_steps),
             numerics: self.config.numerics.clone(),
-            data_hash: self.data_hash.clone(),
+            data_hash: self.loader.data_hash.clone(),
             weights_hash: checkpoint::weights_hash(&self.model),
             device: format!("{:?}", self.config.device).to_lowercase(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -244,53 +252,9 @@ impl Trainer {
     }
 }
 
-/// Reads every row, decodes what is not packed yet, fills the pack, and gives the hash of the data set.
-fn prepare(
-    config: &TrainConfig,
-    dataset: &dyn Dataset,
-    encoders: &Encoders,
-    mut pack: Option<&mut Pack>,
-) -> Result<String> {
-    let progress = ProgressBar::new(dataset.len() as u64);
-    progress.set_style(style(if pack.is_some() { "packing" } else { "checking" }));
-    let mut hasher = blake3::Hasher::new();
-    if let Some(pack) = pack.as_deref_mut() {
-        packed(pack, encoders.caption_key("")?, || encoders.embeds(""))?;
-    }
-    for index in 0..dataset.len() {
-        let row: Row = dataset.row(index)?;
-        let place = dataset.place(index);
-        for picture in [&row.image, &row.conditioning_image] {
-            let bytes = picture.bytes().map_err(|reason| row_error(&place, reason))?;
-            hasher.update(blake3::hash(&bytes).as_bytes());
-            let decode = |bytes| Picture::decode(bytes).map_err(|reason| row_error(&place, reason));
-            match pack.as_deref_mut() {
-                Some(pack) => {
-                    packed(pack, encoders.picture_key(&bytes)?, || encoders.moments(&decode(bytes)?))?;
-                }
-                None => drop(decode(bytes)?),
-            }
-        }
-        for caption in &row.captions {
-            hasher.update(blake3::hash(caption.as_bytes()).as_bytes());
-            if let Some(pack) = pack.as_deref_mut() {
-                packed(pack, encoders.caption_key(caption)?, || encoders.embeds(caption))?;
-            }
-        }
-        progress.inc(1);
-    }
-    progress.finish_and_clear();
-    let _ = config;
-    Ok(hasher.finalize().to_hex().to_string())
-}
-
-fn read(pack: &mut Pack, key: &cogview4_data::PackKey) -> Result<Values> {
+fn read(pack: &mut Pack, key: &PackKey) -> Result<Values> {
     let (shape, values) = pack.read(key)?;
     Ok(Values { shape, values })
-}
-
-fn row_error(place: &(PathBuf, usize), reason: String) -> TrainError {
-    cogview4_data::DataError::Row { path: place.0.clone(), row: place.1, reason }.into()
 }
 
 /// Adds `part` times the gradients of a micro-batch.

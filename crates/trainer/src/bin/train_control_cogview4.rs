@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use cogview4_trainer::{Trainer, args::Args, cli::run_main};
+use cogview4_trainer::{TrainError, Trainer, args::Args, cli::run_main};
 
 fn main() -> ExitCode {
     run_main(run)
@@ -20,5 +20,8 @@ fn run(args: Args) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let handler = Arc::clone(&stop);
     ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed)).context("installing the signal handler")?;
-    Ok(Trainer::new(config)?.run(&stop)?)
+    match Trainer::new(config, &stop).and_then(|trainer| trainer.run(&stop)) {
+        Err(TrainError::Stopped) => Ok(()),
+        result => Ok(result?),
+    }
 }

@@ -1,0 +1,143 @@
+//! The parts of a step against PyTorch; the fixtures are made by `scripts/reference/make_fixtures.py`.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use cogview4_model::{
+    CogView4Transformer,
+    weights::{WeightFiles, set_trained},
+};
+
+use crate::{AdamW, AdamWConfig, LrSchedule, LrScheduler, batch::MicroBatch, clip_grad_norm, step::forward_backward};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
+}
+
+fn json(name: &str) -> serde_json::Value {
+    serde_json::from_str(&std::fs::read_to_string(fixtures().join("training").join(name)).unwrap()).unwrap()
+}
+
+struct Fixture(WeightFiles);
+
+impl Fixture {
+    fn open(name: &str) -> Self {
+        Self(WeightFiles::open_file(&fixtures().join("training").join(name)).unwrap())
+    }
+
+    fn data(&self, key: &str) -> TensorData {
+        self.0.read(key, DType::F32).unwrap()
+    }
+
+    fn values(&self, key: &str) -> Vec<f32> {
+        self.data(key).try_into_vec().unwrap()
+    }
+
+    fn tensor<const D: usize>(&self, key: &str) -> Tensor<D> {
+        Tensor::from_data(self.data(key), &Device::flex())
+    }
+}
+
+fn distance(found: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
+    norm(&mut found.iter().zip(expected).map(|(a, b)| a - b)) / norm(&mut expected.iter().copied()).max(1e-30)
+}
+
+fn model_and_batch() -> (CogView4Transformer, MicroBatch, Fixture) {
+    let folder = fixtures().join("plain").join("transformer");
+    let model = CogView4Transformer::load(&folder, DType::F32, &Device::flex()).unwrap();
+    let fixture = Fixture::open("step.safetensors");
+    let lengths: Vec<usize> = fixture.values("prompt_lengths").iter().map(|&length| length as usize).collect();
+    let hidden: Vec<bool> = lengths.iter().flat_map(|&length| (0..32).map(move |token| token < 32 - length)).collect();
+    let batch = MicroBatch {
+        image_latents: fixture.tensor("image_latents"),
+        control_latents: fixture.tensor("control_latents"),
+        noise: fixture.tensor("noise"),
+        noisy: fixture.tensor("noisy"),
+        timesteps: fixture.values("timesteps"),
+        sigmas: fixture.values("sigmas"),
+        loss_weights: fixture.values("weights"),
+        prompt_embeds: fixture.tensor("prompt_embeds"),
+        hidden_text: Some(Tensor::from_data(TensorData::new(hidden, [lengths.len(), 32]), &Device::flex())),
+        prompt_lengths: lengths,
+    };
+    (model, batch, fixture)
+}
+
+#[test]
+fn loss_and_every_gradient_of_a_step() {
+    let (model, batch, fixture) = model_and_batch();
+    let output = forward_backward(&model, &batch, 32);
+    let found: Vec<f32> = output.model_output.try_into_vec().unwrap();
+    assert!(distance(&found, &fixture.values("model_output")) <= 1e-5);
+    assert!(distance(&[output.loss as f32], &fixture.values("loss")) <= 1e-6);
+    let expected = fixture.0.keys().filter(|key| key.starts_with("grad.")).count();
+    assert_eq!(output.gradients.len(), expected);
+    for (key, gradient) in &output.gradients {
+        let distance = distance(gradient, &fixture.values(&format!("grad.{key}")));
+        assert!(distance <= 1e-5, "{key}: {distance:.2e}");
+    }
+}
+
+#[test]
+fn what_is_not_trained_has_no_gradient() {
+    let (model, batch, _) = model_and_batch();
+    let model =
+        set_trained(model, |key| key.starts_with("transformer_blocks.") || key.starts_with("patch_embed.proj."));
+    let gradients = forward_backward(&model, &batch, 32).gradients;
+    assert!(gradients.iter().any(|(key, _)| key == "patch_embed.proj.weight"));
+    let outside = |key: &str| !key.starts_with("transformer_blocks.") && !key.starts_with("patch_embed.proj.");
+    assert!(!gradients.iter().any(|(key, _)| outside(key)));
+}
+
+#[test]
+fn adamw_and_its_moments() {
+    let fixture = Fixture::open("adamw.safetensors");
+    let config = AdamWConfig { beta1: 0.9, beta2: 0.999, weight_decay: 1e-2, epsilon: 1e-8 };
+    let (mut optimizer, mut parameter) = (AdamW::new(config), fixture.values("start"));
+    for (step, rate) in json("rates.json").as_array().unwrap().iter().enumerate() {
+        let gradient = fixture.values(&format!("{step}.gradient"));
+        optimizer.begin_step();
+        optimizer.update("p", &mut parameter, &gradient, rate.as_f64().unwrap());
+        let moments = &optimizer.moments["p"];
+        for (name, found) in
+            [("parameter", &parameter), ("exp_avg", &moments.exp_avg), ("exp_avg_sq", &moments.exp_avg_sq)]
+        {
+            let distance = distance(found, &fixture.values(&format!("{step}.{name}")));
+            assert!(distance <= 1e-6, "step {step}, {name}: {distance:.2e}");
+        }
+    }
+}
+
+#[test]
+fn the_six_schedules() {
+    for case in json("lr_schedules.json").as_array().unwrap() {
+        let number = |key: &str| case[key].as_u64().unwrap() as usize;
+        let scheduler: LrScheduler = case["scheduler"].as_str().unwrap().parse().unwrap();
+        let schedule = LrSchedule {
+            scheduler,
+            learning_rate: 3e-4,
+            warmup_steps: number("warmup_steps"),
+            num_cycles: number("num_cycles"),
+            power: case["power"].as_f64().unwrap(),
+        };
+        for (step, rate) in case["rates"].as_array().unwrap().iter().enumerate() {
+            let (found, expected) = (schedule.at(step, number("total")), rate.as_f64().unwrap());
+            assert!((found - expected).abs() <= 1e-18, "{scheduler:?}, step {step}: {found} {expected}");
+        }
+    }
+}
+
+#[test]
+fn clipping_scales_all_gradients_together() {
+    let mut gradients = vec![("a".into(), vec![3.0; 4]), ("b".into(), vec![4.0; 4])];
+    assert!((clip_grad_norm(&mut gradients, 1.0) - 10.0).abs() < 1e-12);
+    let expected = [0.3_f32, 0.4].map(|value| (value - 1e-7, value + 1e-7));
+    for ((_, values), (low, high)) in gradients.iter().zip(expected) {
+        assert!(values.iter().all(|value| (low..high).contains(value)), "{values:?}");
+    }
+    let before = gradients.clone();
+    clip_grad_norm(&mut gradients, 5.0);
+    assert_eq!(gradients, before);
+}

@@ -1,0 +1,8 @@
+//! `train_control_cogview4` as a user runs it.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+mod data;
+mod flags;
+mod resume;
+mod support;

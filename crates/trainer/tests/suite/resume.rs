@@ -1,0 +1,150 @@
+//! A run that is cut off and goes on gives what an uninterrupted run gives, byte for byte.
+
+use std::{
+    fs,
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::support::Workplace;
+
+const STEPS: usize = 14;
+const LAST: &str = "checkpoint-14";
+/// Everything that could depend on when a run was cut off.
+const FLAGS: &[&str] = &[
+    "--max_train_steps",
+    "14",
+    "--checkpointing_steps",
+    "2",
+    "--checkpoints_total_limit",
+    "3",
+    "--gradient_accumulation_steps",
+    "2",
+    "--proportion_empty_prompts",
+    "0.3",
+    "--weighting_scheme",
+    "logit_normal",
+    "--control_latents",
+    "sample",
+    "--lr_scheduler",
+    "cosine",
+    "--lr_warmup_steps",
+    "3",
+    "--dataloader_num_workers",
+    "2",
+];
+
+#[track_caller]
+fn assert_same(workplace: &Workplace, expected: &str, found: &str) {
+    for file in [
+        "diffusion_pytorch_model.safetensors",
+        &format!("{LAST}/transformer/diffusion_pytorch_model.safetensors"),
+        &format!("{LAST}/optimizer.safetensors"),
+        &format!("{LAST}/state.json"),
+    ] {
+        let [expected, found] = [expected, found].map(|folder| workplace.bytes(&format!("{folder}/{file}")));
+        assert!(expected == found, "{file}");
+    }
+    assert_eq!(workplace.metrics(expected), workplace.metrics(found));
+}
+
+#[test]
+fn killed_at_any_moment() {
+    let workplace = Workplace::new();
+    let flags = |folder| [FLAGS, &["--output_dir", folder, "--resume_from_checkpoint", "latest"]].concat();
+    let start = Instant::now();
+    workplace.succeeds(&flags("whole"));
+    let whole = start.elapsed();
+    assert_eq!(workplace.metrics("whole").len(), STEPS);
+
+    // Kill at moments spread over the whole run, packing included; each run goes on from what the last one left.
+    let mut kills = 0;
+    for round in 1_u32..200 {
+        let mut run = workplace.command(&flags("cut")).stderr(Stdio::null()).spawn().unwrap();
+        thread::sleep(whole.mul_f64(f64::from(round % 12) / 12.0) + Duration::from_millis(round.into()));
+        if run.try_wait().unwrap().is_some_and(|status| status.success()) {
+            break;
+        }
+        run.kill().unwrap();
+        run.wait().unwrap();
+        kills += 1;
+        let checkpoints = fs::read_dir(workplace.path("cut")).map_or(0, |entries| {
+            let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.filter(|name| name.starts_with("checkpoint-")).count()
+        });
+        assert!(checkpoints <= 4, "rotation keeps three, and one that was just written");
+    }
+    assert!(kills >= 3, "{kills} kills");
+    assert_same(&workplace, "whole", "cut");
+}
+
+#[test]
+fn a_signal_ends_the_run_with_a_checkpoint() {
+    let workplace = Workplace::new();
+    workplace.succeeds(&[FLAGS, &["--output_dir", "whole"]].concat());
+    let flags = |steps: &'static str| {
+        let flags: Vec<&str> = FLAGS.iter().map(|&flag| if flag == "2" { steps } else { flag }).collect();
+        [&flags[..], &["--output_dir", "cut", "--resume_from_checkpoint", "latest"]].concat()
+    };
+    // No checkpoint of its own accord, so what is there was written because of the signal.
+    let mut flags = flags("2");
+    let cadence = flags.iter().position(|&flag| flag == "--checkpointing_steps").unwrap() + 1;
+    flags[cadence] = "100";
+    for signal in ["-TERM", "-INT"] {
+        let mut run = workplace.command(&flags).stderr(Stdio::null()).spawn().unwrap();
+        let before = lines(&workplace);
+        while lines(&workplace) < before + 2 {
+            assert!(run.try_wait().unwrap().is_none(), "the run ended before the signal");
+            thread::sleep(Duration::from_millis(5));
+        }
+        let status = std::process::Command::new("kill").args([signal, &run.id().to_string()]).status().unwrap();
+        assert!(status.success());
+        assert!(run.wait().unwrap().success(), "{signal}");
+        let steps = lines(&workplace);
+        assert!(steps < STEPS && workplace.path(&format!("cut/checkpoint-{steps}/state.json")).is_file());
+    }
+    flags[cadence] = "2";
+    workplace.succeeds(&flags);
+    assert_same(&workplace, "whole", "cut");
+}
+
+fn lines(workplace: &Workplace) -> usize {
+    fs::read_to_string(workplace.path("cut/metrics.jsonl")).unwrap_or_default().lines().count()
+}
+
+#[test]
+fn an_incomplete_checkpoint_is_passed_over() {
+    let workplace = Workplace::new();
+    let flags = |folder| [FLAGS, &["--output_dir", folder, "--resume_from_checkpoint", "latest"]].concat();
+    workplace.succeeds(&flags("whole"));
+    workplace.succeeds(&[&flags("cut")[2..], &["--max_train_steps", "14"]].concat());
+    let newest = workplace.path("cut/checkpoint-14");
+    for broken in ["optimizer.safetensors", "state.json", "transformer/diffusion_pytorch_model.safetensors"] {
+        let bytes = fs::read(newest.join(broken)).unwrap();
+        fs::write(newest.join(broken), &bytes[..bytes.len() / 2]).unwrap();
+        workplace.succeeds(&flags("cut"));
+        assert_same(&workplace, "whole", "cut");
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_run_is_refused() {
+    let workplace = Workplace::new();
+    workplace.succeeds(&["--checkpointing_steps", "1"]);
+    let resume = ["--resume_from_checkpoint", "latest", "--max_train_steps", "3"];
+    workplace
+        .refuses(&[&resume[..], &["--learning_rate", "2e-3"]].concat(), &["other settings", "--allow_config_change"]);
+    workplace.refuses(&[&resume[..], &["--seed", "8"]].concat(), &["other settings"]);
+    workplace.refuses(&[&resume[..], &["--max_train_samples", "4"]].concat(), &["another data set"]);
+    workplace.succeeds(&[&resume[..], &["--learning_rate", "2e-3", "--allow_config_change"]].concat());
+    workplace.refuses(&["--resume_from_checkpoint", "absent"], &["absent"]);
+
+    // Weights that were changed by hand.
+    let weights = workplace.path("out/checkpoint-2/transformer/diffusion_pytorch_model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs::write(&weights, bytes).unwrap();
+    let path = ["--resume_from_checkpoint", "out/checkpoint-2", "--max_train_steps", "3"];
+    workplace.refuses(&path, &["out/checkpoint-2", "not the one"]);
+}

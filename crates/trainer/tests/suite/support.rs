@@ -1,0 +1,116 @@
+//! A small data set, and runs of the binary on it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use image::{Rgb, RgbImage};
+
+/// Rows of the data set; not a multiple of any batch below.
+const ROWS: usize = 11;
+
+pub(crate) fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
+}
+
+/// A folder with a data set, for runs in it.
+pub(crate) struct Workplace {
+    folder: tempfile::TempDir,
+}
+
+impl Workplace {
+    /// Squares of several sizes and colours, and their outlines; some rows have two captions of different length.
+    pub(crate) fn new() -> Self {
+        let workplace = Self { folder: tempfile::tempdir().unwrap() };
+        let mut lines = String::new();
+        for row in 0..ROWS as u32 {
+            let inside = |x: u32, y: u32, shrink: u32| {
+                let (low, high) = (4 + row % 5 + shrink, 20 + row % 7 - shrink);
+                (low..high).contains(&x) && (low..high).contains(&y)
+            };
+            let colour = Rgb([(row * 23) as u8, 200 - (row * 11) as u8, 90]);
+            let picture = |x, y| if inside(x, y, 0) { colour } else { Rgb([230; 3]) };
+            let outline = |x, y| if inside(x, y, 0) && !inside(x, y, 1) { Rgb([255; 3]) } else { Rgb([0; 3]) };
+            RgbImage::from_fn(32, 32, picture).save(workplace.path(&format!("{row}.png"))).unwrap();
+            RgbImage::from_fn(32, 32, outline).save(workplace.path(&format!("{row}-edges.png"))).unwrap();
+            let text = match row % 3 {
+                0 => serde_json::json!(["a square", "a square of some colour on a light background, drawn flat"]),
+                _ => serde_json::json!(format!("square number {row}")),
+            };
+            let names = [format!("{row}.png"), format!("{row}-edges.png")];
+            let line = serde_json::json!({ "image": names[0], "conditioning_image": names[1], "text": text });
+            lines.push_str(&format!("{line}\n"));
+        }
+        fs::write(workplace.path("train.jsonl"), lines).unwrap();
+        workplace
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A command that trains the fixture pipeline on the data set, with further flags.
+    pub(crate) fn command(&self, flags: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_train_control_cogview4"));
+        command.current_dir(self.folder.path());
+        let pipeline = fixtures().join("plain");
+        let defaults = [
+            ["--pretrained_model_name_or_path", pipeline.to_str().unwrap()],
+            ["--jsonl_for_train", "train.jsonl"],
+            ["--output_dir", "out"],
+            ["--resolution", "32"],
+            ["--train_batch_size", "2"],
+            ["--max_train_steps", "2"],
+            ["--seed", "7"],
+            ["--learning_rate", "1e-3"],
+        ];
+        let given = |flag: &str| flags.contains(&flag);
+        let source = given("--dataset_name");
+        let replaced = |flag: &str| given(flag) || (source && flag == "--jsonl_for_train");
+        let kept = defaults.iter().filter(|pair| !replaced(pair[0]));
+        command.args(kept.flatten()).args(flags);
+        command
+    }
+
+    pub(crate) fn run(&self, flags: &[&str]) -> Output {
+        self.command(flags).output().unwrap()
+    }
+
+    #[track_caller]
+    pub(crate) fn succeeds(&self, flags: &[&str]) {
+        let output = self.run(flags);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Expects one line that names all culprits.
+    #[track_caller]
+    pub(crate) fn refuses(&self, flags: &[&str], culprits: &[&str]) {
+        let output = self.run(flags);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{flags:?} was accepted");
+        assert!(error.starts_with("error: ") && error.trim_end().lines().count() == 1, "{error}");
+        assert!(!error.contains("panicked"), "{error}");
+        for culprit in culprits {
+            assert!(error.contains(culprit), "`{culprit}` is not in: {error}");
+        }
+    }
+
+    pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The lines of `metrics.jsonl` without what depends on the clock.
+    pub(crate) fn metrics(&self, output_dir: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.path(output_dir).join("metrics.jsonl")).unwrap();
+        let strip = |line: &str| {
+            let mut metrics: serde_json::Value = serde_json::from_str(line).unwrap();
+            for key in ["samples_per_second", "peak_memory_bytes"] {
+                assert!(metrics.as_object_mut().unwrap().remove(key).unwrap().as_f64().unwrap() > 0.0);
+            }
+            metrics.to_string()
+        };
+        text.lines().map(strip).collect()
+    }
+}
