@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use cogview4::{
     CogView4ControlPipeline, ControlRequest, load_image,
     model::{
-        AutoencoderKl, CogView4Transformer, ComputeDtype, GlmModel,
+        AutoencoderKl, CogView4Transformer, CogView4TransformerConfig, ComputeDtype, GlmModel,
         transformer::{SizeConditions, TransformerInputs},
     },
 };
@@ -148,4 +148,32 @@ fn whole_runs() {
             }
         }
     }
+}
+
+#[test]
+fn a_widened_model_is_the_base_model_whatever_the_control() {
+    let (control_model, parts) = transformer("plain");
+    let config = CogView4TransformerConfig { in_channels: 16, ..control_model.config().clone() };
+    let base = config.init(&device());
+    let timesteps = parts.values("dit.timesteps");
+    let both = parts.tensor::<4>("dit.hidden_states");
+    let run = |model: &CogView4Transformer, hidden_states| {
+        model.forward(TransformerInputs { hidden_states, ..inputs(&parts, &timesteps) })
+    };
+    let expected = run(&base, both.clone().narrow(1, 0, 16));
+    let widened = base.widen_input();
+    assert_eq!(widened.config().in_channels, 32);
+    assert_close("widened", run(&widened, both), expected, BLOCK_TOLERANCE);
+}
+
+#[test]
+fn what_is_saved_is_loaded_again() {
+    let (model, parts) = transformer("variant");
+    let folder = tempfile::tempdir().unwrap();
+    model.save(folder.path()).unwrap();
+    let again = CogView4Transformer::load(folder.path(), ComputeDtype::Float32.dtype(), &device()).unwrap();
+    assert_eq!(again.config(), model.config());
+    let timesteps = parts.values("dit.timesteps");
+    let run = |model: &CogView4Transformer| model.forward(inputs(&parts, &timesteps));
+    assert_close("output", run(&again), run(&model), 0.0);
 }

@@ -4,5 +4,6 @@
 
 mod data;
 mod flags;
+mod learning;
 mod resume;
 mod support;
