@@ -5,6 +5,7 @@
 use std::str::FromStr;
 
 use burn::tensor::{DType, Device};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{ModelError, Result};
 
@@ -53,12 +54,15 @@ fn device_error(name: &str, reason: &str) -> ModelError {
 /// The number type that weights and activations are held in.
 ///
 /// The policy: norms, reductions, the schedule and the latents between steps are float32 whatever the choice here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ComputeDtype {
     /// Everything in 32 bits.
     #[default]
     Float32,
+    /// Weights and matrix products in bfloat16. Training only for now, with f32 masters.
+    BFloat16,
 }
 
 impl ComputeDtype {
@@ -66,6 +70,7 @@ impl ComputeDtype {
     pub fn dtype(self) -> DType {
         match self {
             Self::Float32 => DType::F32,
+            Self::BFloat16 => DType::BF16,
         }
     }
 }

@@ -31,9 +31,14 @@ fn temporary_beside(path: &Path) -> Result<NamedTempFile> {
         return Err(write_error(path, "not the name of a file"));
     }
     let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    let builder = tempfile::Builder::new().prefix(".tmp-").tempfile_in(folder);
-    let file = builder.map_err(|error| write_error(path, error))?;
-    Ok(file)
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".tmp-");
+    // Readable by others as the user's mask says, which is not what temporary files are by default.
+    #[cfg(unix)]
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    #[cfg(unix)]
+    builder.permissions(permissions);
+    builder.tempfile_in(folder).map_err(|error| write_error(path, error))
 }
 
 fn write_error(path: &Path, reason: impl ToString) -> ModelError {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 use cogview4_control_pipeline::ControlLatents;
 use cogview4_data::Columns;
-use cogview4_model::DeviceSpec;
+use cogview4_model::{ComputeDtype, DeviceSpec};
 
 use crate::{
     config::{CaptionChoice, DataSource, Numerics, Resume, TrainConfig, WeightingSigma},
@@ -131,7 +131,7 @@ pub struct Args {
     /// Trackers (not available yet; metrics.jsonl is always written)
     #[arg(long)]
     pub report_to: Option<String>,
-    /// `no`; `bf16` is not available yet
+    /// `no`, or `bf16`: weights and matrix products in bfloat16, with f32 masters
     #[arg(long)]
     pub mixed_precision: Option<String>,
     /// Data set: a parquet file, or a folder of parquet files or of pictures with metadata
@@ -179,7 +179,7 @@ pub struct Args {
     /// Guidance of the validation (not available yet)
     #[arg(long)]
     pub guidance_scale: Option<f64>,
-    /// Save in float32, as is always done for now
+    /// Save in float32 what is computed in bfloat16
     #[arg(long)]
     pub upcast_before_saving: bool,
     /// sigma_sqrt, logit_normal, mode, cosmap or none
@@ -252,6 +252,7 @@ impl Args {
             "latest" => Resume::Latest,
             path => Resume::Checkpoint(path.into()),
         });
+        let save_dtype = if self.upcast_before_saving { ComputeDtype::Float32 } else { self.compute_dtype() };
         let pack_dir = self.pack_dir.clone().unwrap_or_else(|| self.output_dir.join("pack"));
         Ok(TrainConfig {
             numerics: self.numerics(),
@@ -273,9 +274,14 @@ impl Args {
             pack_dir: (!self.no_pack).then_some(pack_dir),
             dump_step: self.dump_step,
             device: self.device,
+            save_dtype,
             seed: self.seed,
             output_dir: self.output_dir,
         })
+    }
+
+    fn compute_dtype(&self) -> ComputeDtype {
+        if self.mixed_precision.as_deref() == Some("bf16") { ComputeDtype::BFloat16 } else { ComputeDtype::Float32 }
     }
 
     fn numerics(&self) -> Numerics {
@@ -313,6 +319,7 @@ impl Args {
             caption_choice: self.caption_choice,
             sample_control_latents: self.control_latents == ControlLatents::Sample,
             strict_text_mask: self.strict_text_mask,
+            compute_dtype: self.compute_dtype(),
             only_target_transformer_blocks: self.only_target_transformer_blocks,
         }
     }
@@ -345,10 +352,11 @@ impl Args {
             return Err(TrainError::flag(flag, "is not available yet"));
         }
         match self.mixed_precision.as_deref() {
-            None | Some("no") => Ok(()),
-            Some("bf16") => Err(TrainError::flag("--mixed_precision", "`bf16` is not available yet, use `no`")),
-            Some("fp16") => Err(TrainError::flag("--mixed_precision", "`fp16` is not supported, use `no`")),
-            Some(other) => Err(TrainError::flag("--mixed_precision", format!("`{other}` is unknown, use `no`"))),
+            None | Some("no" | "bf16") => Ok(()),
+            Some("fp16") => Err(TrainError::flag("--mixed_precision", "`fp16` is not supported, use `bf16` or `no`")),
+            Some(other) => {
+                Err(TrainError::flag("--mixed_precision", format!("`{other}` is unknown, use `bf16` or `no`")))
+            }
         }
     }
 

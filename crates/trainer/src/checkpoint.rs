@@ -9,9 +9,9 @@ use std::{
 
 use burn::tensor::{DType, TensorData};
 use cogview4_model::{
-    CogView4Transformer,
+    CogView4Transformer, ComputeDtype,
     files::write_atomic,
-    weights::{WeightFiles, named_parameters, save_tensors},
+    weights::{WeightFiles, cast_parameters, named_parameters, save_tensors, update_parameters},
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,8 @@ use crate::{
 
 const STATE: &str = "state.json";
 const OPTIMIZER: &str = "optimizer.safetensors";
+/// In front of the key of an f32 value whose parameter is saved in bfloat16.
+const MASTER: &str = "master.";
 
 /// Everything of a run but weights and moments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,7 +52,7 @@ pub(crate) struct State {
 pub(crate) fn write(
     output_dir: &Path,
     state: &State,
-    model: &CogView4Transformer,
+    (model, save_dtype): (&CogView4Transformer, ComputeDtype),
     optimizer: &AdamW,
     limit: Option<usize>,
 ) -> Result<PathBuf> {
@@ -60,16 +62,20 @@ pub(crate) fn write(
     remove_if_there(&temporary).map_err(fail)?;
     fs::create_dir_all(temporary.join("transformer")).map_err(fail)?;
     let written = (|| {
-        model.save(&temporary.join("transformer"))?;
+        save_transformer(model, &temporary.join("transformer"), save_dtype)?;
         let moment = |name: &str, key: &str, values: &Vec<f32>| {
             (format!("{name}.{key}"), TensorData::new(values.clone(), [values.len()]))
         };
+        // What is saved in bfloat16 has its f32 values here.
+        let masters = if save_dtype == ComputeDtype::Float32 { Vec::new() } else { named_parameters(model) };
+        let masters = masters.into_iter().map(|(key, data)| (format!("{MASTER}{key}"), data));
         let moments: Vec<_> = optimizer
             .moments
             .iter()
             .flat_map(|(key, moments)| {
                 [moment("exp_avg", key, &moments.exp_avg), moment("exp_avg_sq", key, &moments.exp_avg_sq)]
             })
+            .chain(masters)
             .collect();
         save_tensors(&temporary.join(OPTIMIZER), moments.iter().map(|(key, data)| (key.as_str(), data.clone())))?;
         let text = serde_json::to_string_pretty(state).map_err(|error| TrainError::checkpoint(&target, error))?;
@@ -110,17 +116,43 @@ pub(crate) fn read_state(folder: &Path) -> Result<State> {
 
 /// Restores the optimiser's moments.
 pub(crate) fn read_optimizer(folder: &Path, state: &State) -> Result<AdamW> {
-    let files = WeightFiles::open_file(&folder.join(OPTIMIZER))?;
-    let read = |key: &str| -> Result<Vec<f32>> {
-        let data = files.read(key, DType::F32)?;
-        data.try_into_vec().map_err(|error| TrainError::checkpoint(folder.join(OPTIMIZER), format!("`{key}`: {error}")))
-    };
+    let path = folder.join(OPTIMIZER);
+    let files = WeightFiles::open_file(&path)?;
+    let read = |key: &str| read_values(&files, key, &path);
     let mut moments = BTreeMap::new();
     for key in files.keys().filter_map(|key| key.strip_prefix("exp_avg.")) {
         let exp_avg = read(&format!("exp_avg.{key}"))?;
         moments.insert(key.into(), Moments { exp_avg, exp_avg_sq: read(&format!("exp_avg_sq.{key}"))? });
     }
     Ok(AdamW { config: state.numerics.adam, steps: state.step, moments })
+}
+
+/// Writes a transformer in diffusers layout, in the type given.
+pub(crate) fn save_transformer(model: &CogView4Transformer, folder: &Path, dtype: ComputeDtype) -> Result<()> {
+    Ok(cast_parameters(model.clone(), dtype.dtype()).save(folder)?)
+}
+
+/// Restores the f32 values of a transformer that was saved in bfloat16.
+pub(crate) fn restore_masters(model: CogView4Transformer, folder: &Path) -> Result<CogView4Transformer> {
+    let path = folder.join(OPTIMIZER);
+    let files = WeightFiles::open_file(&path)?;
+    let mut masters = BTreeMap::new();
+    for key in files.keys().filter_map(|key| key.strip_prefix(MASTER)) {
+        let values: Vec<f32> = read_values(&files, &format!("{MASTER}{key}"), &path)?;
+        masters.insert(key.to_string(), values);
+    }
+    let mut fits = true;
+    let model = update_parameters(model, |key, values| match masters.get(key) {
+        Some(master) if master.len() == values.len() => values.copy_from_slice(master),
+        Some(_) => fits = false,
+        None => {}
+    });
+    if fits { Ok(model) } else { Err(TrainError::checkpoint(path, "holds parameters of another model")) }
+}
+
+fn read_values(files: &WeightFiles, key: &str, path: &Path) -> Result<Vec<f32>> {
+    let data = files.read(key, DType::F32)?;
+    data.try_into_vec().map_err(|error| TrainError::checkpoint(path, format!("`{key}`: {error}")))
 }
 
 /// Hash of all weights.

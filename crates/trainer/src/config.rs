@@ -3,7 +3,7 @@
 use std::{path::PathBuf, str::FromStr};
 
 use cogview4_data::Columns;
-use cogview4_model::DeviceSpec;
+use cogview4_model::{ComputeDtype, DeviceSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::{optimizer::AdamWConfig, schedule::LrSchedule, weighting::TimestepDensity};
@@ -106,6 +106,8 @@ pub struct TrainConfig {
     pub dump_step: Option<PathBuf>,
     /// Where to compute.
     pub device: DeviceSpec,
+    /// Type that transformers are saved in.
+    pub save_dtype: ComputeDtype,
     /// Seed of all draws; drawn where not given.
     pub seed: Option<u64>,
     /// What decides the numbers.
@@ -141,6 +143,8 @@ pub struct Numerics {
     pub sample_control_latents: bool,
     /// Whether pads are hidden.
     pub strict_text_mask: bool,
+    /// Type of weights and matrix products; parameters and moments are f32 all the same.
+    pub compute_dtype: ComputeDtype,
     /// Whether only the blocks and the patch embedding are trained.
     pub only_target_transformer_blocks: bool,
 }

@@ -4,11 +4,18 @@ use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use cogview4_model::{
-    CogView4Transformer,
+    CogView4Transformer, ComputeDtype,
     weights::{WeightFiles, set_trained},
 };
 
-use crate::{AdamW, AdamWConfig, LrSchedule, LrScheduler, batch::MicroBatch, clip_grad_norm, step::forward_backward};
+use crate::{
+    AdamW, AdamWConfig, LrSchedule, LrScheduler,
+    batch::MicroBatch,
+    clip_grad_norm,
+    step::{forward_backward, training_copy},
+};
+
+const F32: ComputeDtype = ComputeDtype::Float32;
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
@@ -68,7 +75,7 @@ fn model_and_batch() -> (CogView4Transformer, MicroBatch, Fixture) {
 #[test]
 fn loss_and_every_gradient_of_a_step() {
     let (model, batch, fixture) = model_and_batch();
-    let output = forward_backward(&model, &batch, 32);
+    let output = forward_backward(&training_copy(&model, F32), &batch, F32, 32);
     let found: Vec<f32> = output.model_output.try_into_vec().unwrap();
     assert!(distance(&found, &fixture.values("model_output")) <= 1e-5);
     assert!(distance(&[output.loss as f32], &fixture.values("loss")) <= 1e-6);
@@ -85,7 +92,7 @@ fn what_is_not_trained_has_no_gradient() {
     let (model, batch, _) = model_and_batch();
     let model =
         set_trained(model, |key| key.starts_with("transformer_blocks.") || key.starts_with("patch_embed.proj."));
-    let gradients = forward_backward(&model, &batch, 32).gradients;
+    let gradients = forward_backward(&training_copy(&model, F32), &batch, F32, 32).gradients;
     assert!(gradients.iter().any(|(key, _)| key == "patch_embed.proj.weight"));
     let outside = |key: &str| !key.starts_with("transformer_blocks.") && !key.starts_with("patch_embed.proj.");
     assert!(!gradients.iter().any(|(key, _)| outside(key)));

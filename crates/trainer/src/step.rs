@@ -2,12 +2,12 @@
 
 use burn::{
     module::Module,
-    tensor::{Tensor, TensorData},
+    tensor::{DType, Tensor, TensorData},
 };
 use cogview4_model::{
-    CogView4Transformer,
+    CogView4Transformer, ComputeDtype,
     transformer::{SizeConditions, TransformerInputs},
-    weights::named_gradients,
+    weights::{cast_parameters, named_gradients},
 };
 
 use crate::batch::MicroBatch;
@@ -22,28 +22,40 @@ pub(crate) struct StepOutput {
     pub gradients: Vec<(String, Vec<f32>)>,
 }
 
-/// Computes loss and gradients.
-pub(crate) fn forward_backward(model: &CogView4Transformer, batch: &MicroBatch, resolution: usize) -> StepOutput {
+/// A copy of the model that gradients are computed of; it shares the parameters where the type is theirs.
+pub(crate) fn training_copy(model: &CogView4Transformer, dtype: ComputeDtype) -> CogView4Transformer {
+    // Cast before the move to autodiff: behind it, the cast would be part of the graph.
+    cast_parameters(model.clone(), dtype.dtype()).train()
+}
+
+/// Computes loss, in f32, and gradients.
+pub(crate) fn forward_backward(
+    model: &CogView4Transformer,
+    batch: &MicroBatch,
+    dtype: ComputeDtype,
+    resolution: usize,
+) -> StepOutput {
     let samples = batch.timesteps.len();
-    let model = model.clone().train();
-    let input = Tensor::cat(vec![batch.noisy.clone(), batch.control_latents.clone()], 1);
+    let dtype = dtype.dtype();
+    let input = Tensor::cat(vec![batch.noisy.clone(), batch.control_latents.clone()], 1).cast(dtype);
     let output = model.forward(TransformerInputs {
         hidden_states: Tensor::from_inner(input),
-        encoder_hidden_states: Tensor::from_inner(batch.prompt_embeds.clone()),
+        encoder_hidden_states: Tensor::from_inner(batch.prompt_embeds.clone().cast(dtype)),
         timesteps: &batch.timesteps,
         sizes: &vec![SizeConditions::uncropped(resolution, resolution); samples],
         hidden_text: batch.hidden_text.clone().map(Tensor::from_inner),
     });
+    let output = output.cast(DType::F32);
     let model_output = output.clone().inner().into_data();
     let target = Tensor::from_inner(batch.noise.clone() - batch.image_latents.clone());
     let values: usize = output.dims()[1..].iter().product();
     let squares = (output - target).square().reshape([samples, values]).mean_dim(1);
     let weights = TensorData::new(batch.loss_weights.clone(), [samples, 1]);
-    let loss = (squares * Tensor::<2>::from_data(weights, &batch_device(&model))).mean();
+    let loss = (squares * Tensor::<2>::from_data(weights, &batch_device(model))).mean();
     let gradients = loss.backward();
-    let gradients = named_gradients(&model, &gradients)
+    let gradients = named_gradients(model, &gradients)
         .into_iter()
-        .map(|(key, data)| (key, data.try_into_vec().expect("invariant: gradients are f32")))
+        .map(|(key, data)| (key, data.convert_dtype(DType::F32).try_into_vec().expect("invariant: gradients are f32")))
         .collect();
     StepOutput { loss: f64::from(loss.into_scalar::<f32>()), model_output, gradients }
 }

@@ -29,7 +29,7 @@ use crate::{
     optimizer::{AdamW, clip_grad_norm},
     plan::Plan,
     space,
-    step::{StepOutput, forward_backward},
+    step::{StepOutput, forward_backward, training_copy},
 };
 
 /// A run that is ready to begin, or to go on.
@@ -108,14 +108,15 @@ impl Trainer {
         let is_base = model.config().in_channels == encoders.vae_config().latent_channels;
         let model = if is_base { model.widen_input() } else { model };
         let model = set_trained(model, |key| numerics.is_trained(key));
-        let optimizer = match &resume {
+        let (model, optimizer) = match &resume {
             Some((folder, state)) => {
                 let optimizer = checkpoint::read_optimizer(folder, state)?;
+                let model = checkpoint::restore_masters(model, folder)?;
                 let trainer_state = (&loader.data_hash, seed, total_steps);
                 check_resumable(&config, folder, state, trainer_state, &model)?;
-                optimizer
+                (model, optimizer)
             }
-            None => AdamW::new(numerics.adam),
+            None => (model, AdamW::new(numerics.adam)),
         };
         let loader = Arc::new(loader);
         Ok(Self { device, loader, encoders, pack, scheduler, model, optimizer, plan, total_steps, config })
@@ -148,7 +149,7 @@ impl Trainer {
             }
         }
         progress.finish();
-        Ok(self.model.save(&self.config.output_dir)?)
+        checkpoint::save_transformer(&self.model, &self.config.output_dir, self.config.save_dtype)
     }
 
     /// Makes one optimiser step.
@@ -157,6 +158,7 @@ impl Trainer {
         let step = self.optimizer.steps;
         let numerics = self.config.numerics.clone();
         let samples = self.plan.step(step);
+        let model = training_copy(&self.model, numerics.compute_dtype);
         let (mut loss, mut gradients) = (0.0, Vec::new());
         for (number, micro) in samples.chunks(numerics.train_batch_size).enumerate() {
             let features = micro
@@ -164,7 +166,7 @@ impl Trainer {
                 .map(|&sample| prefetch.next(sample).and_then(|loaded| self.features(loaded)))
                 .collect::<Result<Vec<_>>>()?;
             let batch = self.batch_maker().make(&features);
-            let output = forward_backward(&self.model, &batch, numerics.resolution as usize);
+            let output = forward_backward(&model, &batch, numerics.compute_dtype, numerics.resolution as usize);
             if let (0, 0, Some(path)) = (step, number, &self.config.dump_step) {
                 dump(path, &batch, &output, numerics.resolution)?;
             }
@@ -173,6 +175,7 @@ impl Trainer {
             loss += output.loss * part;
             accumulate(&mut gradients, output.gradients, part as f32);
         }
+        drop(model);
         if !loss.is_finite() {
             let reason = format!("the loss of step {} is {loss}: a lower rate may help", step + 1);
             return Err(TrainError::flag("--learning_rate", reason));
@@ -247,7 +250,8 @@ impl Trainer {
             version: env!("CARGO_PKG_VERSION").into(),
         };
         let limit = self.config.checkpoints_total_limit;
-        checkpoint::write(&self.config.output_dir, &state, &self.model, &self.optimizer, limit)?;
+        let saved = (&self.model, self.config.save_dtype);
+        checkpoint::write(&self.config.output_dir, &state, saved, &self.optimizer, limit)?;
         Ok(())
     }
 }

@@ -104,7 +104,7 @@ impl CogView4Transformer {
         load_module(config.init(device), &files, LoadOptions { dtype, prefix: "", may_ignore: &|_| false })
     }
 
-    /// Writes a component folder in diffusers layout, f32; the folder must be there.
+    /// Writes a component folder in diffusers layout, in the type of the parameters; the folder must be there.
     ///
     /// # Errors
     /// A file that cannot be written.

@@ -2,8 +2,13 @@
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param},
-    tensor::{Gradients, Tensor, TensorData},
+    tensor::{DType, Gradients, Tensor, TensorData},
 };
+
+/// Casts all parameters; which are trained stays as it is.
+pub fn cast_parameters<M: Module>(module: M, dtype: DType) -> M {
+    module.map(&mut Caster(dtype))
+}
 
 /// Keeps the path of the parameter that is visited.
 macro_rules! track_path {
@@ -81,6 +86,14 @@ impl<F: FnMut(&str, &mut [f32])> ModuleMapper for Updater<F> {
             (self.update)(&key, data.as_mut_slice().expect("invariant: trained parameters are f32"));
             Tensor::from_data(data, (&device, dtype))
         })
+    }
+}
+
+struct Caster(DType);
+
+impl ModuleMapper for Caster {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|tensor| tensor.cast(self.0))
     }
 }
 

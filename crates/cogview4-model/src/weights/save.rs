@@ -14,14 +14,13 @@ use crate::{
     files::write_atomic,
 };
 
-/// Writes named tensors to one safetensors file, as f32. The file is there whole or not at all.
+/// Writes named tensors to one safetensors file, as f32 or bf16. The file is there whole or not at all.
 ///
 /// # Errors
 /// [`ModelError::Write`] names the file.
 pub fn save_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = (&'a str, TensorData)>) -> Result<()> {
     let fail = |error: safetensors::SafeTensorError| ModelError::Write { path: path.into(), reason: error.to_string() };
-    let tensors: BTreeMap<_, _> =
-        tensors.into_iter().map(|(name, data)| (name, data.convert_dtype(DType::F32))).collect();
+    let tensors: BTreeMap<_, _> = tensors.into_iter().map(|(name, data)| (name, as_written(data))).collect();
     let views: Vec<_> =
         tensors.iter().map(|(name, data)| Ok((*name, view(data)?))).collect::<Result<_, _>>().map_err(fail)?;
     write_atomic(path, &safetensors::serialize(views, Some([("format".into(), "pt".into())].into())).map_err(fail)?)
@@ -30,7 +29,7 @@ pub fn save_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = (&'a str,
 /// Shards grow up to this size, as in diffusers.
 const MAX_SHARD_BYTES: usize = 10_000_000_000;
 
-/// Writes all parameters of a module as f32: `stem.safetensors`, or shards with an index when they are many.
+/// Writes all parameters of a module in their own type: `stem.safetensors`, or shards with an index when they are many.
 ///
 /// # Errors
 /// [`ModelError::Write`] names the file.
@@ -39,7 +38,7 @@ pub fn save_module<M: Module>(module: &M, folder: &Path, stem: &str) -> Result<(
     let mut shards: Vec<Vec<&(String, TensorData)>> = vec![Vec::new()];
     let (mut size, mut total) = (0, 0);
     for parameter in &parameters {
-        let bytes = parameter.1.shape().num_elements() * size_of::<f32>();
+        let bytes = parameter.1.as_bytes().len();
         if size + bytes > MAX_SHARD_BYTES && size > 0 {
             shards.push(Vec::new());
             size = 0;
@@ -65,8 +64,14 @@ pub fn save_module<M: Module>(module: &M, folder: &Path, stem: &str) -> Result<(
     Ok(())
 }
 
+/// Keeps bf16; all else becomes f32.
+fn as_written(data: TensorData) -> TensorData {
+    if data.dtype() == DType::BF16 { data } else { data.convert_dtype(DType::F32) }
+}
+
 fn view(data: &TensorData) -> Result<TensorView<'_>, safetensors::SafeTensorError> {
-    TensorView::new(Dtype::F32, data.shape().as_slice().to_vec(), data.as_bytes())
+    let dtype = if data.dtype() == DType::BF16 { Dtype::BF16 } else { Dtype::F32 };
+    TensorView::new(dtype, data.shape().as_slice().to_vec(), data.as_bytes())
 }
 
 /// Reads one tensor of a safetensors file as f32.

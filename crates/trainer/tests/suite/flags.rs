@@ -23,7 +23,7 @@ fn what_is_out_of_range_or_not_there_is_refused_by_name() {
         (&["--weighting_scheme", "uniform"], "--weighting_scheme"),
         (&["--caption_choice", "last"], "--caption_choice"),
         (&["--mixed_precision", "fp16"], "--mixed_precision"),
-        (&["--mixed_precision", "bf16"], "--mixed_precision"),
+        (&["--mixed_precision", "fp8"], "--mixed_precision"),
         (&["--dataset_name", "x", "--jsonl_for_train", "y"], "--jsonl_for_train"),
         (&["--gradient_checkpointing"], "--gradient_checkpointing"),
         (&["--use_8bit_adam"], "--use_8bit_adam"),

@@ -109,6 +109,35 @@ fn a_signal_ends_the_run_with_a_checkpoint() {
     assert_same(&workplace, "whole", "cut");
 }
 
+#[test]
+fn bfloat16_goes_on_from_f32_masters() {
+    let workplace = Workplace::new();
+    let flags = |output, steps| {
+        ["--mixed_precision", "bf16", "--output_dir", output, "--max_train_steps", steps, "--checkpointing_steps", "3"]
+    };
+    workplace.succeeds(&flags("whole", "6"));
+    workplace.succeeds(&flags("cut", "3"));
+    workplace.succeeds(&[&flags("cut", "6")[..], &["--resume_from_checkpoint", "latest"]].concat());
+    for file in ["diffusion_pytorch_model.safetensors", "checkpoint-6/optimizer.safetensors", "checkpoint-6/state.json"]
+    {
+        let [whole, cut] = ["whole", "cut"].map(|folder| workplace.bytes(&format!("{folder}/{file}")));
+        assert!(whole == cut, "{file}");
+    }
+    // Half the bytes of an f32 file, and the same shape of a run as in f32.
+    let size = |folder: &str| workplace.bytes(&format!("{folder}/diffusion_pytorch_model.safetensors")).len() as f64;
+    workplace.succeeds(&[&flags("upcast", "6")[..], &["--upcast_before_saving"]].concat());
+    assert!(size("whole") < 0.6 * size("upcast"));
+    workplace.succeeds(&["--output_dir", "f32", "--max_train_steps", "6"]);
+    let losses = |folder: &str| -> Vec<f64> {
+        let loss = |line: &String| serde_json::from_str::<serde_json::Value>(line).unwrap()["loss"].as_f64().unwrap();
+        workplace.metrics(folder).iter().map(loss).collect()
+    };
+    for (bf16, f32) in losses("whole").into_iter().zip(losses("f32")) {
+        assert!((bf16 / f32 - 1.0).abs() < 0.01, "{bf16} {f32}");
+    }
+    assert_ne!(losses("whole"), losses("f32"));
+}
+
 fn lines(workplace: &Workplace) -> usize {
     fs::read_to_string(workplace.path("cut/metrics.jsonl")).unwrap_or_default().lines().count()
 }
