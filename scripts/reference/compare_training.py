@@ -7,6 +7,7 @@ Bounds, relative L2: 1e-5 for the tensors of the step and each gradient, 2e-5 fo
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -111,7 +112,7 @@ def mean_loss(folder: Path) -> float:
         output = model(torch.cat([noisy, control], 1), embeds, t, size, size, torch.zeros(1, 2), return_dict=False)[0]
         theirs.append(((output - (noise - latents)) ** 2).mean().item())
     error = (np.var(ours) / len(ours) + np.var(theirs) / len(theirs)) ** 0.5
-    print(f"mean loss        {np.mean(ours):.4f} here, {np.mean(theirs):.4f} in the reference, standard error {error:.4f}")
+    print(f"mean loss          {np.mean(ours):.4f} here, {np.mean(theirs):.4f} in the reference, standard error {error:.4f}")
     return abs(np.mean(ours) - np.mean(theirs)) / error
 
 
@@ -159,11 +160,19 @@ def main() -> int:
         flat = lambda module: torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
         note("weights", flat(trained), flat(model))
         note("trained output", forward(trained, dump), forward(model, dump))
+        # The same checkpoint, run here and there.
+        shutil.copytree(folder / "base", folder / "tuned")
+        shutil.rmtree(folder / "tuned" / "transformer")
+        shutil.copytree(folder / "out" / "checkpoint-1" / "transformer", folder / "tuned" / "transformer")
+        command[2], command[6], command[14] = folder / "tuned", folder / "again", 0
+        subprocess.run(list(map(str, command)), check=True)
+        dump = load_file(folder / "dump.safetensors")
         with torch.no_grad():
+            note("checkpoint output", dump["model_output"], forward(trained, dump))
             worst["mean loss / error"] = mean_loss(folder)
     bounds = {"mean loss / error": 3.0, "weights": 2e-5, "trained output": 2e-4}
     for what, value in worst.items():
-        print(f"{what:<16} {value:.2e}")
+        print(f"{what:<18} {value:.2e}")
     return 0 if all(value <= bounds.get(what, 1e-5) for what, value in worst.items()) else 1
 
 

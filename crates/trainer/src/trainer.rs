@@ -185,7 +185,9 @@ impl Trainer {
         self.optimizer.begin_step();
         let mut gradients = gradients.into_iter().collect::<std::collections::BTreeMap<_, _>>();
         let optimizer = &mut self.optimizer;
-        let model = std::mem::replace(&mut self.model, CogView4TransformerConfig::default().init(&self.device));
+        // Parameters change in place only while nobody else holds them, so the model is taken out for the while.
+        let nothing = CogView4TransformerConfig { num_layers: 0, ..CogView4TransformerConfig::default() };
+        let model = std::mem::replace(&mut self.model, nothing.init(&self.device));
         self.model = update_parameters(model, |key, values| {
             if let Some(gradient) = gradients.remove(key) {
                 optimizer.update(key, values, &gradient, lr);
