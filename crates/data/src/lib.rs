@@ -10,5 +10,5 @@ mod transform;
 pub use draws::{Draws, Stream, permutation};
 pub use error::{DataError, Result};
 pub use pack::{Pack, PackKey};
-pub use source::{Columns, Dataset, Picture, Row, open_dataset, open_jsonl};
+pub use source::{Columns, Dataset, Picture, Row, first_rows, open_dataset, open_jsonl};
 pub use transform::ImageTransform;

@@ -173,7 +173,7 @@ fn is_complete(folder: &Path) -> bool {
 }
 
 /// All checkpoints, oldest first.
-fn list(output_dir: &Path) -> Result<Vec<(usize, PathBuf)>> {
+pub(crate) fn list(output_dir: &Path) -> Result<Vec<(usize, PathBuf)>> {
     let fail = |error| TrainError::checkpoint(output_dir, error);
     let mut found = Vec::new();
     for entry in fs::read_dir(output_dir).map_err(fail)? {

@@ -51,6 +51,12 @@ impl Encoders {
         })
     }
 
+    /// Gives the memory of the models back; they are loaded again should they be needed.
+    pub(crate) fn unload(&mut self) {
+        self.vae.take();
+        self.text_encoder.take();
+    }
+
     pub(crate) fn vae_config(&self) -> &AutoencoderKlConfig {
         &self.vae_config
     }

@@ -6,6 +6,7 @@ mod batch;
 mod checkpoint;
 pub mod cli;
 mod config;
+mod dump;
 mod error;
 mod features;
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::path::Path;
 use cogview4_model::CogView4TransformerConfig;
 
 use crate::{
+    checkpoint::list,
     config::TrainConfig,
     error::{Result, TrainError},
     features::Encoders,
@@ -20,7 +21,8 @@ const CHECKPOINT_BYTES_PER_PARAMETER: u64 = 3 * 4;
 pub(crate) fn check(config: &TrainConfig, encoders: &Encoders, rows: usize, transformer: &Path) -> Result<()> {
     let checkpoint = CHECKPOINT_BYTES_PER_PARAMETER * parameters(transformer)?;
     let kept = config.checkpoints_total_limit.map_or(1, |limit| limit as u64);
-    check_folder(&config.output_dir, "--output_dir", checkpoint * (kept + 1))?;
+    let there = list(&config.output_dir)?.len() as u64;
+    check_folder(&config.output_dir, "--output_dir", checkpoint * (kept + 1).saturating_sub(there).max(1))?;
     if let Some(pack) = &config.pack_dir {
         let vae = encoders.vae_config();
         let side = config.numerics.resolution as u64 / vae.scale_factor() as u64;

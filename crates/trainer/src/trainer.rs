@@ -9,19 +9,20 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
-use cogview4_data::{Dataset, Pack, PackKey, Row, open_dataset, open_jsonl};
+use burn::tensor::{DType, Device};
+use cogview4_data::{Pack, PackKey, first_rows, open_dataset, open_jsonl};
 use cogview4_model::{
     CogView4Transformer, CogView4TransformerConfig, FlowMatchEulerSchedulerConfig, GlmConfig,
     files::check_writable,
-    weights::{save_tensors, set_trained, update_parameters},
+    weights::{set_trained, update_parameters},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    batch::{BatchMaker, Features, MicroBatch},
+    batch::{BatchMaker, Features},
     checkpoint::{self, State},
     config::{DataSource, Resume, TrainConfig},
+    dump::dump,
     error::{Result, TrainError},
     features::{Encoders, Values},
     loader::{Loaded, LoadedPictures, Loader, Prefetch},
@@ -29,7 +30,7 @@ use crate::{
     optimizer::{AdamW, clip_grad_norm},
     plan::Plan,
     space,
-    step::{StepOutput, forward_backward, training_copy},
+    step::{forward_backward, training_copy},
 };
 
 /// A run that is ready to begin, or to go on.
@@ -70,20 +71,21 @@ impl Trainer {
         let numerics = &config.numerics;
         let folder = &config.pretrained_model;
         let scheduler = FlowMatchEulerSchedulerConfig::load(&folder.join("scheduler").join("scheduler_config.json"))?;
-        let encoders = Encoders::open(folder, numerics.resolution, numerics.max_sequence_length, &device)?;
+        let mut encoders = Encoders::open(folder, numerics.resolution, numerics.max_sequence_length, &device)?;
         let resume = resume_from(&config)?;
         let transformer_folder = match &resume {
             Some((folder, _)) => folder.join("transformer"),
             None => folder.join("transformer"),
         };
         check_transformer(&transformer_folder, &encoders, folder, resume.is_some())?;
+        check_resolution(numerics.resolution as usize, &transformer_folder, &encoders)?;
 
         let mut dataset = match &config.data {
             DataSource::Dataset(path) => open_dataset(path, &config.columns)?,
             DataSource::Jsonl(path) => open_jsonl(path, &config.columns)?,
         };
         if let Some(rows) = config.max_train_samples {
-            dataset = Box::new(FirstRows { dataset, rows });
+            dataset = first_rows(dataset, rows);
         }
         if dataset.is_empty() {
             return Err(TrainError::flag("--dataset_name", "the data set has no rows"));
@@ -94,6 +96,10 @@ impl Trainer {
         progress.set_style(style(if pack.is_some() { "packing" } else { "checking" }));
         let loader = Loader::prepare(dataset, numerics, &encoders, pack.as_mut(), (&progress, stop))?;
         progress.finish_and_clear();
+        if pack.is_some() {
+            // Training needs the memory; what they gave is in the pack.
+            encoders.unload();
+        }
 
         let seed = match (&resume, config.seed) {
             (_, Some(seed)) => seed,
@@ -337,49 +343,15 @@ fn check_transformer(folder: &Path, encoders: &Encoders, pipeline: &Path, is_che
     Ok(())
 }
 
-/// Writes every tensor of a micro-batch.
-fn dump(path: &Path, batch: &MicroBatch, output: &StepOutput, resolution: u32) -> Result<()> {
-    let samples = batch.timesteps.len();
-    let numbers = |values: Vec<f32>| TensorData::new(values, [samples]);
-    let pair = |value: f32| TensorData::new(vec![value; 2 * samples], [samples, 2]);
-    let data = |tensor: &Tensor<4>| tensor.to_data();
-    let lengths = batch.prompt_lengths.iter().map(|&length| length as f32).collect();
-    let tensors = [
-        ("image_latents", data(&batch.image_latents)),
-        ("control_latents", data(&batch.control_latents)),
-        ("noise", data(&batch.noise)),
-        ("timesteps", numbers(batch.timesteps.clone())),
-        ("sigmas", numbers(batch.sigmas.clone())),
-        ("noisy", data(&batch.noisy)),
-        ("prompt_embeds", batch.prompt_embeds.to_data()),
-        ("prompt_lengths", numbers(lengths)),
-        ("original_size", pair(resolution as f32)),
-        ("target_size", pair(resolution as f32)),
-        ("crop", pair(0.0)),
-        ("model_output", output.model_output.clone()),
-        ("loss", TensorData::new(vec![output.loss as f32], [1])),
-    ];
-    Ok(save_tensors(path, tensors)?)
-}
-
-/// A data set cut short.
-struct FirstRows {
-    dataset: Box<dyn Dataset>,
-    rows: usize,
-}
-
-impl Dataset for FirstRows {
-    fn len(&self) -> usize {
-        self.dataset.len().min(self.rows)
+/// Checks that a picture gives whole patches of latents.
+fn check_resolution(resolution: usize, transformer: &Path, encoders: &Encoders) -> Result<()> {
+    let patch_size = CogView4TransformerConfig::load(&transformer.join("config.json"))?.patch_size;
+    let multiple = patch_size * encoders.vae_config().scale_factor();
+    if !resolution.is_multiple_of(multiple) {
+        let reason = format!("{resolution} is not a multiple of {multiple}, as VAE and transformer need");
+        return Err(TrainError::flag("--resolution", reason));
     }
-
-    fn row(&self, index: usize) -> cogview4_data::Result<Row> {
-        self.dataset.row(index)
-    }
-
-    fn place(&self, index: usize) -> (PathBuf, usize) {
-        self.dataset.place(index)
-    }
+    Ok(())
 }
 
 /// A seed for a run that was given none; it is recorded in every checkpoint.

@@ -139,6 +139,30 @@ pub fn open_jsonl(path: &Path, columns: &Columns) -> Result<Box<dyn Dataset>> {
     Ok(Box::new(table::TableDataset::open(path, columns)?))
 }
 
+/// The first `rows` rows of a data set.
+pub fn first_rows(dataset: Box<dyn Dataset>, rows: usize) -> Box<dyn Dataset> {
+    Box::new(FirstRows { dataset, rows })
+}
+
+struct FirstRows {
+    dataset: Box<dyn Dataset>,
+    rows: usize,
+}
+
+impl Dataset for FirstRows {
+    fn len(&self) -> usize {
+        self.dataset.len().min(self.rows)
+    }
+
+    fn row(&self, index: usize) -> Result<Row> {
+        self.dataset.row(index)
+    }
+
+    fn place(&self, index: usize) -> (PathBuf, usize) {
+        self.dataset.place(index)
+    }
+}
+
 fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
 }

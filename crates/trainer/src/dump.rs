@@ -1,0 +1,33 @@
+//! `--dump_step`: every tensor of a micro-batch, to compare with other implementations.
+
+use std::path::Path;
+
+use burn::tensor::{Tensor, TensorData};
+use cogview4_model::weights::save_tensors;
+
+use crate::{batch::MicroBatch, error::Result, step::StepOutput};
+
+/// Writes every tensor of a micro-batch.
+pub(crate) fn dump(path: &Path, batch: &MicroBatch, output: &StepOutput, resolution: u32) -> Result<()> {
+    let samples = batch.timesteps.len();
+    let numbers = |values: Vec<f32>| TensorData::new(values, [samples]);
+    let pair = |value: f32| TensorData::new(vec![value; 2 * samples], [samples, 2]);
+    let data = |tensor: &Tensor<4>| tensor.to_data();
+    let lengths = batch.prompt_lengths.iter().map(|&length| length as f32).collect();
+    let tensors = [
+        ("image_latents", data(&batch.image_latents)),
+        ("control_latents", data(&batch.control_latents)),
+        ("noise", data(&batch.noise)),
+        ("timesteps", numbers(batch.timesteps.clone())),
+        ("sigmas", numbers(batch.sigmas.clone())),
+        ("noisy", data(&batch.noisy)),
+        ("prompt_embeds", batch.prompt_embeds.to_data()),
+        ("prompt_lengths", numbers(lengths)),
+        ("original_size", pair(resolution as f32)),
+        ("target_size", pair(resolution as f32)),
+        ("crop", pair(0.0)),
+        ("model_output", output.model_output.clone()),
+        ("loss", TensorData::new(vec![output.loss as f32], [1])),
+    ];
+    Ok(save_tensors(path, tensors)?)
+}
