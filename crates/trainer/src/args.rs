@@ -80,8 +80,8 @@ pub struct Args {
     /// Multiply the learning rate by accumulation and batch size
     #[arg(long)]
     pub scale_lr: bool,
-    /// linear, cosine, cosine_with_restarts, polynomial, constant or constant_with_warmup
-    #[arg(long, default_value = "constant")]
+    /// Form of the learning-rate schedule
+    #[arg(long, value_enum, default_value = "constant")]
     pub lr_scheduler: LrScheduler,
     /// Steps of the warm-up
     #[arg(long, default_value_t = 500)]
@@ -182,8 +182,8 @@ pub struct Args {
     /// Save in float32 what is computed in bfloat16
     #[arg(long)]
     pub upcast_before_saving: bool,
-    /// sigma_sqrt, logit_normal, mode, cosmap or none
-    #[arg(long, default_value = "none")]
+    /// How timesteps are drawn and losses weighed
+    #[arg(long, value_enum, default_value = "none")]
     pub weighting_scheme: WeightingScheme,
     /// Mean of logit_normal
     #[arg(long, default_value_t = 0.0)]
@@ -218,11 +218,11 @@ pub struct Args {
     /// Hide the pads of captions
     #[arg(long)]
     pub strict_text_mask: bool,
-    /// random, longest or first
-    #[arg(long, default_value = "random")]
+    /// Which of a row's captions is used
+    #[arg(long, value_enum, default_value = "random")]
     pub caption_choice: CaptionChoice,
-    /// unshifted or shifted
-    #[arg(long, default_value = "unshifted")]
+    /// Noise level that the loss weighting sees
+    #[arg(long, value_enum, default_value = "unshifted")]
     pub weighting_sigma: WeightingSigma,
     /// Go on from a checkpoint of other settings or data
     #[arg(long)]

@@ -69,15 +69,10 @@ pub(crate) fn write(
         // What is saved in bfloat16 has its f32 values here.
         let masters = if save_dtype == ComputeDtype::Float32 { Vec::new() } else { named_parameters(model) };
         let masters = masters.into_iter().map(|(key, data)| (format!("{MASTER}{key}"), data));
-        let moments: Vec<_> = optimizer
-            .moments
-            .iter()
-            .flat_map(|(key, moments)| {
-                [moment("exp_avg", key, &moments.exp_avg), moment("exp_avg_sq", key, &moments.exp_avg_sq)]
-            })
-            .chain(masters)
-            .collect();
-        save_tensors(&temporary.join(OPTIMIZER), moments.iter().map(|(key, data)| (key.as_str(), data.clone())))?;
+        let moments = optimizer.moments.iter().flat_map(|(key, moments)| {
+            [moment("exp_avg", key, &moments.exp_avg), moment("exp_avg_sq", key, &moments.exp_avg_sq)]
+        });
+        save_tensors(&temporary.join(OPTIMIZER), moments.chain(masters))?;
         let text = serde_json::to_string_pretty(state).map_err(|error| TrainError::checkpoint(&target, error))?;
         Ok(write_atomic(&temporary.join(STATE), text.as_bytes())?)
     })();

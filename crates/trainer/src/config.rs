@@ -1,7 +1,8 @@
 //! What a run is to do, resolved and checked; written beside every checkpoint.
 
-use std::{path::PathBuf, str::FromStr};
+use std::path::PathBuf;
 
+use clap::ValueEnum;
 use cogview4_data::Columns;
 use cogview4_model::{ComputeDtype, DeviceSpec};
 use serde::{Deserialize, Serialize};
@@ -27,8 +28,9 @@ pub enum Resume {
 }
 
 /// `--caption_choice`: which of a row's captions is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum CaptionChoice {
     /// Another one each epoch, seeded.
     Random,
@@ -39,38 +41,14 @@ pub enum CaptionChoice {
 }
 
 /// `--weighting_sigma`: which noise level the loss weighting sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum WeightingSigma {
     /// The one before shifting, as the reference.
     Unshifted,
     /// The one that the sample has.
     Shifted,
-}
-
-impl FromStr for CaptionChoice {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "random" => Ok(Self::Random),
-            "longest" => Ok(Self::Longest),
-            "first" => Ok(Self::First),
-            _ => Err("possible values are random, longest and first".into()),
-        }
-    }
-}
-
-impl FromStr for WeightingSigma {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "unshifted" => Ok(Self::Unshifted),
-            "shifted" => Ok(Self::Shifted),
-            _ => Err("possible values are unshifted and shifted".into()),
-        }
-    }
 }
 
 /// A run, resolved and checked.

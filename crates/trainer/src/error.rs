@@ -48,21 +48,6 @@ impl TrainError {
         Self::Flag { flag, reason: reason.into() }
     }
 
-    /// A picture that cannot be decoded; [`in_row`](Self::in_row) tells where it is.
-    pub(crate) fn picture(reason: String) -> Self {
-        DataError::Row { path: PathBuf::new(), row: 0, reason }.into()
-    }
-
-    /// Names the row of a picture that cannot be decoded.
-    pub(crate) fn in_row(self, place: &(PathBuf, usize)) -> Self {
-        match self {
-            Self::Data(DataError::Row { reason, .. }) => {
-                DataError::Row { path: place.0.clone(), row: place.1, reason }.into()
-            }
-            other => other,
-        }
-    }
-
     pub(crate) fn checkpoint(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
         Self::Checkpoint { path: path.into(), reason: reason.to_string() }
     }

@@ -8,7 +8,7 @@ use std::{
 
 use burn::tensor::{DType, Device, Tensor};
 use cogview4_control_pipeline::{PromptTokenizer, TokenizedPrompt};
-use cogview4_data::{ImageTransform, Pack, PackKey, Picture};
+use cogview4_data::{ImageTransform, Pack, PackKey};
 use cogview4_model::{AutoencoderKl, AutoencoderKlConfig, GlmModel};
 use image::RgbImage;
 
@@ -71,15 +71,10 @@ impl Encoders {
     }
 
     /// The embedding of a caption, `[S, text_embed_dim]`.
-    pub(crate) fn embeds(&self, caption: &str) -> Result<Values> {
-        let tokens = self.tokenize(caption)?;
+    pub(crate) fn embeds(&self, tokens: &TokenizedPrompt) -> Result<Values> {
         let load = || GlmModel::load(&self.folder.join("text_encoder"), DType::F32, &self.device);
         let model = get_or_load(&self.text_encoder, load)?;
-        let vocab_size = model.config().vocab_size;
-        if let Some(id) = tokens.ids.iter().find(|&&id| id as usize >= vocab_size) {
-            let reason = format!("the tokenizer gives token {id}, but the text encoder knows {vocab_size}");
-            return Err(TrainError::flag("--pretrained_model_name_or_path", reason));
-        }
+        model.check_ids(&tokens.ids)?;
         let embeds = model.forward(&tokens.ids);
         let [_, seq, width] = embeds.dims();
         Ok(Values { shape: vec![seq, width], values: to_vec(embeds) })
@@ -90,10 +85,15 @@ impl Encoders {
     }
 
     /// Packs the moments of an encoded picture, unless they are there, and gives their key.
-    pub(crate) fn pack_picture(&self, pack: &mut Pack, picture: Vec<u8>) -> Result<PackKey> {
+    pub(crate) fn pack_picture(
+        &self,
+        pack: &mut Pack,
+        picture: Vec<u8>,
+        decode: impl FnOnce(Vec<u8>) -> Result<RgbImage>,
+    ) -> Result<PackKey> {
         let key = self.picture_key(&picture)?;
         if !pack.contains(&key) {
-            let moments = self.moments(&Picture::decode(picture).map_err(TrainError::picture)?)?;
+            let moments = self.moments(&decode(picture)?)?;
             pack.append(key.clone(), &moments.shape, &moments.values)?;
         }
         Ok(key)
@@ -101,9 +101,10 @@ impl Encoders {
 
     /// Packs the embedding of a caption, unless it is there.
     pub(crate) fn pack_caption(&self, pack: &mut Pack, caption: &str) -> Result<()> {
-        let key = self.caption_key(caption)?;
+        let tokens = self.tokenize(caption)?;
+        let key = self.caption_key(&tokens)?;
         if !pack.contains(&key) {
-            let embeds = self.embeds(caption)?;
+            let embeds = self.embeds(&tokens)?;
             pack.append(key, &embeds.shape, &embeds.values)?;
         }
         Ok(())
@@ -117,9 +118,9 @@ impl Encoders {
     }
 
     /// The key of a caption's embedding.
-    pub(crate) fn caption_key(&self, caption: &str) -> Result<PackKey> {
+    pub(crate) fn caption_key(&self, tokens: &TokenizedPrompt) -> Result<PackKey> {
         let hash = get_or_load(&self.text_hash, || hash_component(&self.folder.join("text_encoder")))?;
-        let ids: Vec<u8> = self.tokenize(caption)?.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        let ids: Vec<u8> = tokens.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
         Ok(PackKey::new(&[b"embeds f32", hash.as_bytes(), &ids]))
     }
 }

@@ -121,7 +121,7 @@ fn adamw_and_its_moments() {
 fn the_six_schedules() {
     for case in json("lr_schedules.json").as_array().unwrap() {
         let number = |key: &str| case[key].as_u64().unwrap() as usize;
-        let scheduler: LrScheduler = case["scheduler"].as_str().unwrap().parse().unwrap();
+        let scheduler: LrScheduler = serde_json::from_value(case["scheduler"].clone()).unwrap();
         let schedule = LrSchedule {
             scheduler,
             learning_rate: 3e-4,

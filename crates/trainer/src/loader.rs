@@ -77,11 +77,11 @@ impl Loader {
             let mut picture = |picture: &Picture| {
                 let bytes = picture.bytes().map_err(|reason| row_error(&place, reason))?;
                 hasher.update(blake3::hash(&bytes).as_bytes());
+                let decode = |bytes| Picture::decode(bytes).map_err(|reason| row_error(&place, reason));
                 match pack.as_deref_mut() {
-                    Some(pack) => encoders.pack_picture(pack, bytes).map(Some),
-                    None => Picture::decode(bytes).map(|_| None).map_err(TrainError::picture),
+                    Some(pack) => encoders.pack_picture(pack, bytes, decode).map(Some),
+                    None => decode(bytes).map(|_| None),
                 }
-                .map_err(|error| error.in_row(&place))
             };
             let keys = picture(&row.image)?.zip(picture(&row.conditioning_image)?);
             for caption in &row.captions {

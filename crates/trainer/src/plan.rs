@@ -36,17 +36,23 @@ impl Plan {
         self.rows.div_ceil(self.samples_per_step)
     }
 
+    /// Samples that are taken before a step.
+    pub(crate) fn samples_before(&self, step: usize) -> u64 {
+        let (epoch, step) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
+        (epoch * self.rows + step * self.samples_per_step) as u64
+    }
+
     /// The samples of a step.
     pub(crate) fn step(&mut self, step: usize) -> Vec<Sample> {
         let epoch = (step / self.steps_per_epoch()) as u64;
         if self.order.as_ref().is_none_or(|(of_epoch, _)| *of_epoch != epoch) {
             self.order = Some((epoch, permutation(self.seed, epoch, self.rows)));
         }
+        let first = self.samples_before(step);
         let begin = step % self.steps_per_epoch() * self.samples_per_step;
         let end = (begin + self.samples_per_step).min(self.rows);
         let order = self.order.as_ref().map_or(&[][..], |(_, order)| order);
-        let sample =
-            |position: usize| Sample { index: epoch * self.rows as u64 + position as u64, epoch, row: order[position] };
+        let sample = |position: usize| Sample { index: first + (position - begin) as u64, epoch, row: order[position] };
         (begin..end).map(sample).collect()
     }
 }

@@ -1,13 +1,13 @@
 //! Learning-rate schedules as diffusers' `get_scheduler` defines them: a pure function of the step, so resuming needs no
 //! state. Source: `optimization.py` of diffusers 0.42.1.
 
-use std::str::FromStr;
-
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// The form of a schedule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum LrScheduler {
     /// Falls in a line to 0.
     Linear,
@@ -21,24 +21,6 @@ pub enum LrScheduler {
     Constant,
     /// Always the same after the warm-up.
     ConstantWithWarmup,
-}
-
-impl FromStr for LrScheduler {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "linear" => Ok(Self::Linear),
-            "cosine" => Ok(Self::Cosine),
-            "cosine_with_restarts" => Ok(Self::CosineWithRestarts),
-            "polynomial" => Ok(Self::Polynomial),
-            "constant" => Ok(Self::Constant),
-            "constant_with_warmup" => Ok(Self::ConstantWithWarmup),
-            _ => Err("possible values are linear, cosine, cosine_with_restarts, polynomial, constant and \
-                      constant_with_warmup"
-                .into()),
-        }
-    }
 }
 
 /// A schedule with its numbers.

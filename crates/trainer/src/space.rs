@@ -18,8 +18,13 @@ const CHECKPOINT_BYTES_PER_PARAMETER: u64 = 3 * 4;
 ///
 /// # Errors
 /// Too little space; says how much is needed.
-pub(crate) fn check(config: &TrainConfig, encoders: &Encoders, rows: usize, transformer: &Path) -> Result<()> {
-    let checkpoint = CHECKPOINT_BYTES_PER_PARAMETER * parameters(transformer)?;
+pub(crate) fn check(
+    config: &TrainConfig,
+    encoders: &Encoders,
+    rows: usize,
+    transformer: &CogView4TransformerConfig,
+) -> Result<()> {
+    let checkpoint = CHECKPOINT_BYTES_PER_PARAMETER * parameters(transformer);
     let kept = config.checkpoints_total_limit.map_or(1, |limit| limit as u64);
     let there = list(&config.output_dir)?.len() as u64;
     check_folder(&config.output_dir, "--output_dir", checkpoint * (kept + 1).saturating_sub(there).max(1))?;
@@ -33,11 +38,10 @@ pub(crate) fn check(config: &TrainConfig, encoders: &Encoders, rows: usize, tran
     Ok(())
 }
 
-fn parameters(transformer: &Path) -> Result<u64> {
-    let config = CogView4TransformerConfig::load(&transformer.join("config.json"))?;
+fn parameters(config: &CogView4TransformerConfig) -> u64 {
     let width = config.inner_dim() as u64;
     // A block: modulations, four projections of the attention, the feed-forward.
-    Ok(config.num_layers as u64 * width * (12 * config.time_embed_dim as u64 + 4 * width + 8 * width))
+    config.num_layers as u64 * width * (12 * config.time_embed_dim as u64 + 4 * width + 8 * width)
 }
 
 fn check_folder(folder: &Path, flag: &'static str, needed: u64) -> Result<()> {

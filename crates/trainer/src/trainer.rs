@@ -77,8 +77,8 @@ impl Trainer {
             Some((folder, _)) => folder.join("transformer"),
             None => folder.join("transformer"),
         };
-        check_transformer(&transformer_folder, &encoders, folder, resume.is_some())?;
-        check_resolution(numerics.resolution as usize, &transformer_folder, &encoders)?;
+        let transformer = check_transformer(&transformer_folder, &encoders, folder, resume.is_some())?;
+        check_resolution(numerics.resolution as usize, &transformer, &encoders)?;
 
         let mut dataset = match &config.data {
             DataSource::Dataset(path) => open_dataset(path, &config.columns)?,
@@ -91,7 +91,7 @@ impl Trainer {
             return Err(TrainError::flag("--dataset_name", "the data set has no rows"));
         }
         let mut pack = config.pack_dir.as_deref().map(Pack::open).transpose()?;
-        space::check(&config, &encoders, dataset.len(), &transformer_folder)?;
+        space::check(&config, &encoders, dataset.len(), &transformer)?;
         let progress = ProgressBar::new(dataset.len() as u64);
         progress.set_style(style(if pack.is_some() { "packing" } else { "checking" }));
         let loader = Loader::prepare(dataset, numerics, &encoders, pack.as_mut(), (&progress, stop))?;
@@ -232,21 +232,19 @@ impl Trainer {
                 [read(pack, &image)?, read(pack, &control)?]
             }
         };
+        let tokens = encoders.tokenize(&loaded.caption)?;
         let embeds = match pack {
-            Some(pack) => read(pack, &encoders.caption_key(&loaded.caption)?)?,
-            None => encoders.embeds(&loaded.caption)?,
+            Some(pack) => read(pack, &encoders.caption_key(&tokens)?)?,
+            None => encoders.embeds(&tokens)?,
         };
-        let pads = encoders.tokenize(&loaded.caption)?.pads;
-        Ok(Features { sample: loaded.sample, image, control, embeds, pads })
+        Ok(Features { sample: loaded.sample, image, control, embeds, pads: tokens.pads })
     }
 
     fn write_checkpoint(&self) -> Result<()> {
         let depends = self.config.numerics.schedule.depends_on_total();
         let state = State {
             step: self.optimizer.steps,
-            samples: (self.optimizer.steps / self.plan.steps_per_epoch() * self.plan.rows
-                + self.optimizer.steps % self.plan.steps_per_epoch() * self.plan.samples_per_step)
-                as u64,
+            samples: self.plan.samples_before(self.optimizer.steps),
             seed: self.plan.seed,
             world_size: 1,
             total_steps: depends.then_some(self.total_steps),
@@ -322,7 +320,12 @@ fn check_resumable(
 }
 
 /// Compares the transformer's configuration with the frozen models'.
-fn check_transformer(folder: &Path, encoders: &Encoders, pipeline: &Path, is_checkpoint: bool) -> Result<()> {
+fn check_transformer(
+    folder: &Path,
+    encoders: &Encoders,
+    pipeline: &Path,
+    is_checkpoint: bool,
+) -> Result<CogView4TransformerConfig> {
     let path = folder.join("config.json");
     let transformer = CogView4TransformerConfig::load(&path)?;
     let text_encoder = GlmConfig::load(&pipeline.join("text_encoder").join("config.json"))?;
@@ -340,13 +343,12 @@ fn check_transformer(folder: &Path, encoders: &Encoders, pipeline: &Path, is_che
         );
         return Err(TrainError::checkpoint(path, reason));
     }
-    Ok(())
+    Ok(transformer)
 }
 
 /// Checks that a picture gives whole patches of latents.
-fn check_resolution(resolution: usize, transformer: &Path, encoders: &Encoders) -> Result<()> {
-    let patch_size = CogView4TransformerConfig::load(&transformer.join("config.json"))?.patch_size;
-    let multiple = patch_size * encoders.vae_config().scale_factor();
+fn check_resolution(resolution: usize, transformer: &CogView4TransformerConfig, encoders: &Encoders) -> Result<()> {
+    let multiple = transformer.patch_size * encoders.vae_config().scale_factor();
     if !resolution.is_multiple_of(multiple) {
         let reason = format!("{resolution} is not a multiple of {multiple}, as VAE and transformer need");
         return Err(TrainError::flag("--resolution", reason));

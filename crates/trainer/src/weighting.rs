@@ -1,14 +1,16 @@
 //! Which timesteps are drawn, and how much a sample's loss counts. Source: `training_utils.py` of diffusers 0.42.1
 //! (Esser et al. 2024, arXiv:2403.03206).
 
-use std::{f64::consts::PI, str::FromStr};
+use std::f64::consts::PI;
 
+use clap::ValueEnum;
 use cogview4_data::Draws;
 use serde::{Deserialize, Serialize};
 
 /// `--weighting_scheme`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
 pub enum WeightingScheme {
     /// Uniform timesteps, weight `1 / sigma^2`.
     SigmaSqrt,
@@ -20,21 +22,6 @@ pub enum WeightingScheme {
     Cosmap,
     /// Uniform timesteps, weight 1.
     None,
-}
-
-impl FromStr for WeightingScheme {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "sigma_sqrt" => Ok(Self::SigmaSqrt),
-            "logit_normal" => Ok(Self::LogitNormal),
-            "mode" => Ok(Self::Mode),
-            "cosmap" => Ok(Self::Cosmap),
-            "none" => Ok(Self::None),
-            _ => Err("possible values are sigma_sqrt, logit_normal, mode, cosmap and none".into()),
-        }
-    }
 }
 
 /// How timesteps are drawn.

@@ -12,7 +12,7 @@ use burn::{
 
 use self::layer::GlmDecoderLayer;
 use crate::{
-    error::Result,
+    error::{ModelError, Result},
     nn::lazy_param,
     ops::RotaryTable,
     weights::{LoadOptions, WeightFiles, load_module},
@@ -66,6 +66,21 @@ impl GlmModel {
     /// The sizes of this model.
     pub fn config(&self) -> &GlmConfig {
         &self.config
+    }
+
+    /// Checks that the model knows all tokens of a prompt.
+    ///
+    /// # Errors
+    /// [`ModelError::BadInput`] names the first that it does not know.
+    pub fn check_ids(&self, token_ids: &[u32]) -> Result<()> {
+        let vocab_size = self.config.vocab_size;
+        match token_ids.iter().find(|&&id| id as usize >= vocab_size) {
+            None => Ok(()),
+            Some(id) => {
+                let reason = format!("the tokenizer gives token {id}, but the text encoder knows {vocab_size}");
+                Err(ModelError::bad_input("prompt", reason))
+            }
+        }
     }
 
     /// `hidden_states[-2]` of one prompt. Pads are ordinary tokens, as in the reference.

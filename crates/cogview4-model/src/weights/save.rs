@@ -18,11 +18,12 @@ use crate::{
 ///
 /// # Errors
 /// [`ModelError::Write`] names the file.
-pub fn save_tensors<'a>(path: &Path, tensors: impl IntoIterator<Item = (&'a str, TensorData)>) -> Result<()> {
+pub fn save_tensors<N: Into<String>>(path: &Path, tensors: impl IntoIterator<Item = (N, TensorData)>) -> Result<()> {
     let fail = |error: safetensors::SafeTensorError| ModelError::Write { path: path.into(), reason: error.to_string() };
-    let tensors: BTreeMap<_, _> = tensors.into_iter().map(|(name, data)| (name, as_written(data))).collect();
+    let tensors: BTreeMap<String, _> =
+        tensors.into_iter().map(|(name, data)| (name.into(), as_written(data))).collect();
     let views: Vec<_> =
-        tensors.iter().map(|(name, data)| Ok((*name, view(data)?))).collect::<Result<_, _>>().map_err(fail)?;
+        tensors.iter().map(|(name, data)| Ok((name, view(data)?))).collect::<Result<_, _>>().map_err(fail)?;
     write_atomic(path, &safetensors::serialize(views, Some([("format".into(), "pt".into())].into())).map_err(fail)?)
 }
 
@@ -34,10 +35,9 @@ const MAX_SHARD_BYTES: usize = 10_000_000_000;
 /// # Errors
 /// [`ModelError::Write`] names the file.
 pub fn save_module<M: Module>(module: &M, folder: &Path, stem: &str) -> Result<()> {
-    let parameters = named_parameters(module);
-    let mut shards: Vec<Vec<&(String, TensorData)>> = vec![Vec::new()];
+    let mut shards: Vec<Vec<(String, TensorData)>> = vec![Vec::new()];
     let (mut size, mut total) = (0, 0);
-    for parameter in &parameters {
+    for parameter in named_parameters(module) {
         let bytes = parameter.1.as_bytes().len();
         if size + bytes > MAX_SHARD_BYTES && size > 0 {
             shards.push(Vec::new());
@@ -49,13 +49,13 @@ pub fn save_module<M: Module>(module: &M, folder: &Path, stem: &str) -> Result<(
     }
     let count = shards.len();
     let mut weight_map = BTreeMap::new();
-    for (index, shard) in shards.iter().enumerate() {
+    for (index, shard) in shards.into_iter().enumerate() {
         let name = match count {
             1 => format!("{stem}.safetensors"),
             _ => format!("{stem}-{:05}-of-{count:05}.safetensors", index + 1),
         };
-        save_tensors(&folder.join(&name), shard.iter().map(|(key, data)| (key.as_str(), data.clone())))?;
-        weight_map.extend(shard.iter().map(|(key, _)| (key, name.clone())));
+        weight_map.extend(shard.iter().map(|(key, _)| (key.clone(), name.clone())));
+        save_tensors(&folder.join(&name), shard)?;
     }
     if count > 1 {
         let index = serde_json::json!({ "metadata": { "total_size": total }, "weight_map": weight_map });

@@ -154,11 +154,7 @@ impl CogView4ControlPipeline {
 
     fn encode_prompt(&self, prompt: &str, request: &ControlRequest) -> Result<TextEmbeds> {
         let tokens = self.tokenizer.encode(prompt, request.max_sequence_length)?;
-        let vocab_size = self.text_encoder.config().vocab_size;
-        if let Some(id) = tokens.ids.iter().find(|&&id| id as usize >= vocab_size) {
-            let reason = format!("the tokenizer gives token {id}, but the text encoder knows {vocab_size}");
-            return Err(PipelineError::bad_input("prompt", reason));
-        }
+        self.text_encoder.check_ids(&tokens.ids)?;
         let (batch, seq) = (request.num_images_per_prompt, tokens.ids.len());
         let hidden = request.strict_text_mask.then(|| {
             let hidden: Vec<bool> = (0..batch * seq).map(|index| index % seq < tokens.pads).collect();

@@ -51,9 +51,8 @@ fn is_served<const D: usize>(tensor: &Tensor<D>) -> bool {
 
 /// See [`ops::attention`](super::attention).
 pub(super) fn attention(query: &Tensor<4>, key: &Tensor<4>, value: &Tensor<4>, is_causal: bool) -> Option<Tensor<4>> {
-    let [query, key, value] = [query, key, value].map(Tensor::clone);
-    is_served(&query).then(|| {
-        let [query, key, value] = [query, key, value].map(Tensor::into_dispatch);
+    is_served(query).then(|| {
+        let [query, key, value] = [query, key, value].map(|tensor| tensor.clone().into_dispatch());
         Tensor::from_dispatch(<Dispatch as FusedOps>::fused_attention(query, key, value, is_causal))
     })
 }
