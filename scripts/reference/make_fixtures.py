@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import CogView4Pipeline, FlowMatchEulerDiscreteScheduler
 from diffusers.models.transformers.transformer_cogview4 import CogView4TrainingAttnProcessor
 from diffusers.optimization import get_scheduler
 from diffusers.pipelines.cogview4.pipeline_cogview4_control import calculate_shift, retrieve_timesteps
@@ -154,6 +154,91 @@ def end_to_end(pipe, name: str) -> None:
         for number, picture in enumerate(pipe.image_processor.postprocess(decoded, output_type="pil")):
             picture.save(folder / f"picture-{index}-{number + 1}.png")
     save_file(tensors, folder / "latents.safetensors")
+    (folder / "cases.json").write_text(json.dumps(cases, indent=1, ensure_ascii=False))
+
+
+def parameters() -> None:
+    """Every further parameter of the call, one a case; `cases.json` has what both sides take literally."""
+    folder = FIXTURES / "parameters"
+    folder.mkdir()
+    pipe = tiny.build(PIPELINES["plain"])
+    tiny.use_posterior_mean(pipe)
+    short, other, long = tiny.CORPUS[0], tiny.CORPUS[3], tiny.CORPUS[1] + ", " + tiny.CORPUS[2]
+    controls = [control_image(71, 64, 64), control_image(72, 50, 90)]
+    for number, control in enumerate(controls):
+        control.save(folder / f"control-{number}.png")
+    common = dict(height=64, width=64, num_inference_steps=3, guidance_scale=3.5)
+    cases, tensors = {}, {}
+
+    def run(name, case, pipe=pipe, **own):
+        """Runs a case; `own` is what is not literal, or what only this side needs."""
+        seed = case.get("seed", 5)
+        arguments = {**common, **{key: value for key, value in case.items() if key not in ("seed", "seeds")}, **own}
+        arguments.setdefault("control_image", controls[0])
+        if "seeds" in case:
+            arguments["generator"] = [torch.Generator().manual_seed(seed) for seed in case["seeds"]]
+        elif "latents" not in own:
+            arguments["generator"] = torch.Generator().manual_seed(seed)
+        tensors[f"{name}.latents"] = pipe(**arguments, output_type="latent").images
+        cases[name] = {**common, "seed": seed, **case}
+
+    run("prompts", dict(prompt=[short, other], negative_prompt=["blurry", "dark"], num_images_per_prompt=2),
+        control_image=controls)
+    # Prompts of different lengths: each is as if it were alone.
+    noise = randn(5, 2, 16, 32, 32)
+    parts = []
+    for number, prompt in enumerate([short, long]):
+        run("lengths", dict(prompt=prompt), latents=noise[number : number + 1])
+        parts.append(tensors["lengths.latents"])
+    tensors["lengths.latents"] = torch.cat(parts)
+    cases["lengths"]["prompt"] = [short, long]
+    run("timesteps", dict(prompt=short, timesteps=[990.7, 640, 300.2, 20]))
+    run("sigmas", dict(prompt=short, sigmas=[1.0, 0.6, 0.25]), timesteps=[1000, 600, 250])
+    run("both", dict(prompt=short, timesteps=[900, 500, 100], sigmas=[0.95, 0.5, 0.2]))
+    embeds, negative = randn(81, 2, 32, 32), randn(82, 2, 16, 32)
+    check, type(pipe).check_inputs = type(pipe).check_inputs, lambda *_, **__: None
+    run("embeds", {}, prompt_embeds=embeds, negative_prompt_embeds=negative)
+    type(pipe).check_inputs = check
+    tensors.update({"embeds.prompt_embeds": embeds, "embeds.negative_prompt_embeds": negative})
+    run("sizes", dict(prompt=short, original_size=[100, 200], crops_coords_top_left=[8, 24]))
+    pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(83))
+    tensors["tensor.control_image"] = pixels
+    run("tensor", dict(prompt=short), control_image=pipe.image_processor.preprocess(pixels))
+    run("seeds", dict(prompt=[short, other], seeds=[3, 4]))
+    run("latents", dict(prompt=short), latents=noise[1:])
+    tensors["latents.noise"] = noise[1:]
+
+    def change(pipe, step, timestep, values):
+        if step == 1:
+            values["latents"] = values["latents"] * 0.5
+            values["negative_prompt_embeds"] = values["prompt_embeds"] * 0.25
+        return values
+
+    names = ["latents", "prompt_embeds", "negative_prompt_embeds"]
+    run("callback", dict(prompt=short), callback_on_step_end=change, callback_on_step_end_tensor_inputs=names)
+
+    def interrupt(pipe, step, timestep, values):
+        pipe._interrupt = step == 1
+        return values
+
+    run("interrupt", dict(prompt=short), callback_on_step_end=interrupt)
+    tensors["pixels.pixels"] = pipe(
+        prompt=short, control_image=controls[0], generator=torch.Generator().manual_seed(5), output_type="pt", **common
+    ).images
+    cases["pixels"] = dict(common, prompt=short, seed=5)
+
+    # The base model: the control columns of the transformer taken away.
+    base = CogView4Pipeline(pipe.tokenizer, pipe.text_encoder, pipe.vae, tiny.without_control(pipe.transformer), pipe.scheduler)
+    base.set_progress_bar_config(disable=True)
+    base.transformer.save_pretrained(folder / "base")
+    run("base", dict(prompt=[short, other], num_images_per_prompt=2), pipe=lambda control_image, **rest: base(**rest))
+
+    pipe.vae.encode = type(pipe.vae).encode.__get__(pipe.vae)
+    pipe.vae.enable_tiling()
+    pixels, latents = randn(84, 1, 3, 80, 144).clamp(-1, 1), randn(85, 1, 16, 40, 72)
+    tensors.update({"tiling.pixels": pixels, "tiling.mean": pipe.vae.encode(pixels).latent_dist.mean,
+                    "tiling.latents": latents, "tiling.decoded": pipe.vae.decode(latents).sample})
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / "tensors.safetensors")
     (folder / "cases.json").write_text(json.dumps(cases, indent=1, ensure_ascii=False))
 
 
@@ -389,6 +474,7 @@ def main() -> None:
         save_file({key: part.contiguous() for key, part in parts.items()}, FIXTURES / name / "parts.safetensors")
         tokens(pipe, name)
         end_to_end(pipe, name)
+    parameters()
     schedules()
     generator_draws()
     canny()

@@ -166,6 +166,17 @@ def build(tiny: Tiny) -> CogView4ControlPipeline:
     return pipe
 
 
+def without_control(transformer: CogView4Transformer2DModel) -> CogView4Transformer2DModel:
+    """The base model of a control model: the columns of the control latents are left out."""
+    config = dict(transformer.config, in_channels=transformer.config.in_channels // 2)
+    base = CogView4Transformer2DModel.from_config(config).eval()
+    weights = transformer.state_dict()
+    key = "patch_embed.proj.weight"
+    weights[key] = weights[key][:, : weights[key].shape[1] // 2].clone()
+    base.load_state_dict(weights)
+    return base
+
+
 def use_posterior_mean(pipe: CogView4ControlPipeline) -> None:
     """diffusers draws control latents from the global generator; the mean is what can be compared."""
     encode = pipe.vae.encode

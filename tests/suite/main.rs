@@ -7,6 +7,7 @@ mod canny;
 mod cli;
 mod hostile;
 mod images;
+mod parameters;
 mod parity;
 mod rng;
 mod scheduler;

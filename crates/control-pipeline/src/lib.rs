@@ -1,4 +1,4 @@
-//! Images and prompts in, images out: [`CogView4ControlPipeline`], with the image and text handling around the
+//! Images and prompts in, images out: [`CogView4ControlPipeline`] and [`CogView4Pipeline`], with the image and text handling around the
 //! models of `cogview4-model`. The API follows diffusers' `CogView4ControlPipeline` and controlnet_aux's
 //! `CannyDetector`.
 
@@ -14,6 +14,8 @@ pub use image::{
     Filter, VaeImageProcessor, check_image_output, decode_image, load_image, numbered, resize, save_image,
 };
 pub use pipeline::{
-    CogView4ControlPipeline, CogView4PipelineOutput, ControlLatents, ControlRequest, PipelineLoader, TransformerSource,
+    CogView4ControlPipeline, CogView4Pipeline, CogView4PipelineOutput, Components, Conditioning, Control, ControlImage,
+    ControlLatents, ControlRequest, DiffusionPipeline, OutputType, PipelineLoader, PipelineRequest, Prompt,
+    PromptEmbeds, Sampler, StepEnd, TextRequest, TransformerSource,
 };
 pub use tokenizer::{PromptTokenizer, TokenizedPrompt};

@@ -34,9 +34,18 @@ pub struct AutoencoderKlConfig {
     pub use_post_quant_conv: bool,
     /// Whether the middle block has attention.
     pub mid_block_add_attention: bool,
+    sample_size: SampleSize,
     act_fn: String,
     down_block_types: Vec<String>,
     up_block_types: Vec<String>,
+}
+
+/// A side, or height and width.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(untagged)]
+enum SampleSize {
+    Side(usize),
+    Sides([usize; 2]),
 }
 
 impl Default for AutoencoderKlConfig {
@@ -53,6 +62,7 @@ impl Default for AutoencoderKlConfig {
             use_quant_conv: true,
             use_post_quant_conv: true,
             mid_block_add_attention: true,
+            sample_size: SampleSize::Side(32),
             act_fn: "silu".into(),
             down_block_types: vec![DOWN_BLOCK.into()],
             up_block_types: vec![UP_BLOCK.into()],
@@ -99,6 +109,7 @@ impl AutoencoderKlConfig {
                 format!("`norm_num_groups` {} does not divide {channels} channels", config.norm_num_groups)
             })?;
         }
+        config::check(config.tile_size() > 0, path, || "`sample_size` is 0".into())?;
         config::check(config.scaling_factor != 0.0, path, || "`scaling_factor` is 0".into())?;
         Ok(config)
     }
@@ -106,6 +117,14 @@ impl AutoencoderKlConfig {
     /// Builds the model on a device; nothing is allocated until the weights are loaded or used.
     pub fn init(&self, device: &Device) -> AutoencoderKl {
         AutoencoderKl::init(self, device)
+    }
+
+    /// Side of the pictures that the model was made for, `sample_size`, in pixels; tiles have it.
+    pub fn tile_size(&self) -> usize {
+        match self.sample_size {
+            SampleSize::Side(side) => side,
+            SampleSize::Sides([height, width]) => height.min(width),
+        }
     }
 
     /// Pixels a latent pixel stands for, along each side.

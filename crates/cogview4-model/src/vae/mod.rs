@@ -5,6 +5,7 @@ mod config;
 mod decoder;
 mod encoder;
 mod posterior;
+mod tiling;
 
 use std::path::Path;
 
@@ -22,6 +23,7 @@ use crate::{
 
 pub use config::AutoencoderKlConfig;
 pub use posterior::DiagonalGaussian;
+pub use tiling::VaeTiling;
 
 /// The autoencoder. Pictures are `[B, 3, H, W]` in [-1, 1]; latents are `[B, latent_channels, H / s, W / s]` with
 /// `s = 2^(levels - 1)`.
@@ -33,6 +35,10 @@ pub struct AutoencoderKl {
     post_quant_conv: Option<Conv2d>,
     #[module(skip)]
     config: AutoencoderKlConfig,
+    #[module(skip)]
+    tiling: Option<VaeTiling>,
+    #[module(skip)]
+    slicing: bool,
 }
 
 impl AutoencoderKl {
@@ -45,6 +51,8 @@ impl AutoencoderKl {
             quant_conv: config.use_quant_conv.then(|| pointwise(2 * config.latent_channels)),
             post_quant_conv: config.use_post_quant_conv.then(|| pointwise(config.latent_channels)),
             config: config.clone(),
+            tiling: None,
+            slicing: false,
         }
     }
 
@@ -63,16 +71,38 @@ impl AutoencoderKl {
         &self.config
     }
 
+    /// Large pictures go through in tiles of the configuration's `sample_size`, blended as diffusers does: memory stays
+    /// bounded, the result differs a little. Off by default.
+    pub fn enable_tiling(&mut self) {
+        self.set_tiling(Some(VaeTiling::new(self.config.tile_size(), self.config.scale_factor())));
+    }
+
+    /// Tiles of any size, or none.
+    pub fn set_tiling(&mut self, tiling: Option<VaeTiling>) {
+        self.tiling = tiling;
+    }
+
+    /// Whether pictures of a batch go through one after another, which needs less memory. Off by default.
+    pub fn set_slicing(&mut self, slicing: bool) {
+        self.slicing = slicing;
+    }
+
     /// Encodes pictures; the result is not yet normalised for the transformer.
     ///
     /// # Shapes
     /// `[B, in_channels, H, W]` in [-1, 1], sides multiples of `s`.
     pub fn encode(&self, pixels: Tensor<4>) -> DiagonalGaussian {
-        let moments = self.encoder.forward(pixels);
-        DiagonalGaussian::from_moments(match &self.quant_conv {
-            Some(conv) => conv.forward(moments),
-            None => moments,
-        })
+        let encode = |pixels: Tensor<4>| {
+            let moments = self.encoder.forward(pixels);
+            match &self.quant_conv {
+                Some(conv) => conv.forward(moments),
+                None => moments,
+            }
+        };
+        DiagonalGaussian::from_moments(self.sliced(pixels, |pixels| match &self.tiling {
+            Some(tiling) if tiling.parts_pixels(&pixels) => tiling.encode(&pixels, encode),
+            _ => encode(pixels),
+        }))
     }
 
     /// Decodes latents (denormalised) to pictures, nominally in [-1, 1], not clamped.
@@ -80,10 +110,25 @@ impl AutoencoderKl {
     /// # Shapes
     /// `[B, latent_channels, H, W]` to `[B, out_channels, s H, s W]`.
     pub fn decode(&self, latents: Tensor<4>) -> Tensor<4> {
-        self.decoder.forward(match &self.post_quant_conv {
-            Some(conv) => conv.forward(latents),
-            None => latents,
+        let decode = |latents: Tensor<4>| {
+            self.decoder.forward(match &self.post_quant_conv {
+                Some(conv) => conv.forward(latents),
+                None => latents,
+            })
+        };
+        self.sliced(latents, |latents| match &self.tiling {
+            Some(tiling) if tiling.parts_latents(&latents) => tiling.decode(&latents, decode),
+            _ => decode(latents),
         })
+    }
+
+    /// The whole batch at once, or slice by slice.
+    fn sliced(&self, input: Tensor<4>, forward: impl Fn(Tensor<4>) -> Tensor<4>) -> Tensor<4> {
+        let batch = input.dims()[0];
+        if !self.slicing || batch == 1 {
+            return forward(input);
+        }
+        Tensor::cat((0..batch).map(|index| forward(input.clone().narrow(0, index, 1))).collect(), 0)
     }
 
     /// Latents as the transformer sees them: `(latents - shift_factor) * scaling_factor`.

@@ -1,27 +1,34 @@
 //! Loading a pipeline's folder: all configurations are read and compared before the first weight is.
 
-use std::path::{Path, PathBuf};
+use std::{
+    marker::PhantomData,
+    path::{Path, PathBuf},
+};
 
 use cogview4_model::{
     AutoencoderKl, AutoencoderKlConfig, CogView4Transformer, CogView4TransformerConfig, ComputeDtype, DeviceSpec,
     FlowMatchEulerSchedulerConfig, GlmConfig, GlmModel,
 };
 
-use super::{CogView4ControlPipeline, default_size};
+use super::{
+    Components, Conditioning, DiffusionPipeline,
+    components::{Configs, default_size},
+};
 use crate::{
     error::{PipelineError, Result},
     tokenizer::PromptTokenizer,
 };
 
-/// Options of [`CogView4ControlPipeline::from_pretrained`]; [`load`](Self::load) does the work.
+/// Options of [`from_pretrained`](DiffusionPipeline::from_pretrained); [`load`](Self::load) does the work.
 #[derive(Debug)]
 #[must_use = "call `load` to get the pipeline"]
-pub struct PipelineLoader {
+pub struct PipelineLoader<C> {
     folder: PathBuf,
     transformer: TransformerSource,
     device: DeviceSpec,
     dtype: ComputeDtype,
     progress_bar: bool,
+    conditioning: PhantomData<fn() -> C>,
 }
 
 /// Where a transformer comes from that replaces the pipeline's own.
@@ -57,7 +64,7 @@ impl From<CogView4Transformer> for TransformerSource {
     }
 }
 
-impl PipelineLoader {
+impl<C: Conditioning> PipelineLoader<C> {
     pub(super) fn new(folder: &Path) -> Self {
         Self {
             folder: folder.into(),
@@ -65,6 +72,7 @@ impl PipelineLoader {
             device: DeviceSpec::default(),
             dtype: ComputeDtype::default(),
             progress_bar: true,
+            conditioning: PhantomData,
         }
     }
 
@@ -104,13 +112,13 @@ impl PipelineLoader {
     /// Loads the pipeline.
     ///
     /// # Errors
-    /// A missing or broken folder or file, components that do not fit each other, a transformer that is not a control
-    /// model, or a device that is not there.
-    pub fn load(self) -> Result<CogView4ControlPipeline> {
+    /// A missing or broken folder or file, components that do not fit each other, a base model where a control model is
+    /// needed or the other way round, or a device that is not there.
+    pub fn load(self) -> Result<DiffusionPipeline<C>> {
         let configs = self.read_configs()?;
         let tokenizer = PromptTokenizer::load(&self.component("tokenizer"))?;
         let (device, dtype) = (self.device.open()?, self.dtype.dtype());
-        Ok(CogView4ControlPipeline {
+        DiffusionPipeline::from_components(Components {
             tokenizer,
             vae: AutoencoderKl::load(&self.component("vae"), dtype, &device)?,
             text_encoder: GlmModel::load(&self.component("text_encoder"), dtype, &device)?,
@@ -130,7 +138,7 @@ impl PipelineLoader {
     }
 
     /// Reads all configurations and checks that they fit each other.
-    fn read_configs(&self) -> Result<Configs> {
+    fn read_configs(&self) -> Result<ConfigFiles> {
         check_model_index(&self.folder)?;
         let (transformer, transformer_at) = match &self.transformer {
             TransformerSource::Folder(folder) => {
@@ -139,62 +147,23 @@ impl PipelineLoader {
             }
             TransformerSource::Loaded(transformer) => (transformer.config().clone(), "the given transformer".into()),
         };
-        let configs = Configs {
+        let configs = ConfigFiles {
             scheduler: FlowMatchEulerSchedulerConfig::load(&self.component("scheduler").join("scheduler_config.json"))?,
             text_encoder: GlmConfig::load(&self.component("text_encoder").join("config.json"))?,
             vae: AutoencoderKlConfig::load(&self.component("vae").join("config.json"))?,
             transformer,
         };
-        configs.check(&transformer_at)?;
+        let ConfigFiles { text_encoder, vae, transformer, .. } = &configs;
+        Configs { text_encoder, vae, transformer }.check(C::HAS_CONTROL, &transformer_at)?;
         Ok(configs)
     }
 }
 
-struct Configs {
+struct ConfigFiles {
     scheduler: FlowMatchEulerSchedulerConfig,
     text_encoder: GlmConfig,
     vae: AutoencoderKlConfig,
     transformer: CogView4TransformerConfig,
-}
-
-impl Configs {
-    /// Compares what the components say of each other.
-    fn check(&self, transformer_at: &Path) -> Result<()> {
-        let Self { text_encoder, vae, transformer, .. } = self;
-        let fail = |reason: String| Err(PipelineError::component(transformer_at, reason));
-        if transformer.in_channels == vae.latent_channels {
-            return fail(format!(
-                "`in_channels` is {}: a base model, but a control model ({} channels) is needed",
-                transformer.in_channels,
-                2 * vae.latent_channels
-            ));
-        }
-        if transformer.in_channels != 2 * vae.latent_channels {
-            return fail(format!(
-                "`in_channels` is {}, but the VAE's `latent_channels` {} ask for twice as many as those",
-                transformer.in_channels, vae.latent_channels
-            ));
-        }
-        if transformer.out_channels != vae.latent_channels {
-            return fail(format!(
-                "`out_channels` is {}, but the VAE's `latent_channels` is {}",
-                transformer.out_channels, vae.latent_channels
-            ));
-        }
-        if transformer.text_embed_dim != text_encoder.hidden_size {
-            return fail(format!(
-                "`text_embed_dim` is {}, but the text encoder's `hidden_size` is {}",
-                transformer.text_embed_dim, text_encoder.hidden_size
-            ));
-        }
-        if (vae.in_channels, vae.out_channels) != (3, 3) {
-            return fail(format!(
-                "the VAE has {} and {} picture channels, expected 3",
-                vae.in_channels, vae.out_channels
-            ));
-        }
-        Ok(())
-    }
 }
 
 /// Checks that the folder is a CogView4 pipeline.

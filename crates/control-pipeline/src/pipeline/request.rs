@@ -1,10 +1,10 @@
 //! What a picture is asked for with, and what comes back. Names and defaults are those of the reference's `__call__`.
 
-use std::str::FromStr;
-
 use burn::tensor::Tensor;
+use cogview4_model::scheduler::StepSchedule;
 use image::RgbImage;
 
+use super::{Conditioning, Control, ControlImage, ControlLatents, Prompt};
 use crate::error::{PipelineError, Result};
 
 /// Height and width must be multiples of this, whatever the VAE.
@@ -12,7 +12,7 @@ const SIDE_MULTIPLE: usize = 16;
 /// Longer sides are refused.
 const MAX_SIDE: usize = 32_768;
 
-/// A request for pictures.
+/// A request to [`CogView4ControlPipeline`](crate::CogView4ControlPipeline).
 ///
 /// ```
 /// use cogview4_control_pipeline::ControlRequest;
@@ -20,102 +20,106 @@ const MAX_SIDE: usize = 32_768;
 /// let edges = image::RgbImage::new(64, 64);
 /// let request = ControlRequest::new("a red fox", edges).num_inference_steps(20).guidance_scale(3.5).seed(7);
 /// ```
+pub type ControlRequest = PipelineRequest<Control>;
+
+/// A request to [`CogView4Pipeline`](crate::CogView4Pipeline): text only.
+///
+/// ```
+/// use cogview4_control_pipeline::TextRequest;
+///
+/// let request = TextRequest::new(["a red fox", "a blue bird"]).negative_prompt("blurry").num_images_per_prompt(2);
+/// ```
+pub type TextRequest = PipelineRequest<()>;
+
+/// A request for pictures; `C` is what the pipeline takes beside text.
 #[derive(Debug, Clone)]
-pub struct ControlRequest {
-    pub(super) prompt: String,
-    pub(super) negative_prompt: String,
-    pub(super) control_image: RgbImage,
+pub struct PipelineRequest<C> {
+    pub(super) prompt: Prompt,
+    pub(super) negative_prompt: Prompt,
+    pub(super) conditioning: C,
     pub(super) height: Option<usize>,
     pub(super) width: Option<usize>,
     pub(super) num_inference_steps: usize,
+    pub(super) timesteps: Option<Vec<f32>>,
+    pub(super) sigmas: Option<Vec<f32>>,
     pub(super) guidance_scale: f64,
     pub(super) num_images_per_prompt: usize,
     pub(super) max_sequence_length: usize,
-    pub(super) seed: u64,
+    pub(super) seeds: Vec<u64>,
     pub(super) latents: Option<Tensor<4>>,
-    pub(super) control_latents: ControlLatents,
+    pub(super) original_size: Option<[usize; 2]>,
+    pub(super) crops_coords_top_left: [usize; 2],
+    pub(super) output_type: OutputType,
     pub(super) strict_text_mask: bool,
 }
 
-/// How the control latents follow from what the VAE gives.
+/// What comes back beside the final latents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ControlLatents {
-    /// The mean of the posterior: the same for every seed.
+pub enum OutputType {
+    /// Pictures.
     #[default]
-    Mode,
-    /// A draw from the posterior, with the request's seed.
-    Sample,
-}
-
-impl FromStr for ControlLatents {
-    type Err = String;
-
-    fn from_str(name: &str) -> core::result::Result<Self, String> {
-        match name {
-            "mode" => Ok(Self::Mode),
-            "sample" => Ok(Self::Sample),
-            _ => Err("possible values are `mode` and `sample`".into()),
-        }
-    }
+    Image,
+    /// Pixels, `[B, 3, H, W]` f32 in [0, 1].
+    Tensor,
+    /// Latents only; nothing is decoded.
+    Latent,
 }
 
 impl ControlRequest {
-    /// A picture of `prompt` that follows `control_image`.
-    pub fn new(prompt: impl Into<String>, control_image: RgbImage) -> Self {
-        Self {
-            prompt: prompt.into(),
-            negative_prompt: String::new(),
-            control_image,
-            height: None,
-            width: None,
-            num_inference_steps: 50,
-            guidance_scale: 5.0,
-            num_images_per_prompt: 1,
-            max_sequence_length: 1024,
-            seed: 0,
-            latents: None,
-            control_latents: ControlLatents::default(),
-            strict_text_mask: false,
-        }
-    }
-
-    /// Checks what can be checked without the models: sizes, counts and scales.
-    ///
-    /// # Errors
-    /// [`PipelineError::BadInput`] names the value that is out of range.
-    pub fn check(&self) -> Result<()> {
-        for (what, side) in [("height", self.height), ("width", self.width)] {
-            if let Some(side) = side {
-                check_side(what, side, SIDE_MULTIPLE)?;
-            }
-        }
-        for (what, count) in
-            [("num_inference_steps", self.num_inference_steps), ("num_images_per_prompt", self.num_images_per_prompt)]
-        {
-            if count == 0 {
-                return Err(PipelineError::bad_input(what, "must be at least 1"));
-            }
-        }
-        if !self.guidance_scale.is_finite() {
-            let reason = format!("{} is not a finite number", self.guidance_scale);
-            return Err(PipelineError::bad_input("guidance_scale", reason));
-        }
-        if self.control_image.width() == 0 || self.control_image.height() == 0 {
-            return Err(PipelineError::bad_input("control_image", "has no pixels"));
-        }
-        Ok(())
+    /// Pictures of `prompt` that follow `control_image`: one picture, a list with one for each prompt, or a tensor.
+    pub fn new(prompt: impl Into<Prompt>, control_image: impl Into<ControlImage>) -> Self {
+        let control = Control { image: control_image.into(), latents: ControlLatents::default() };
+        Self::with_conditioning(prompt.into(), control)
     }
 
     /// Another control image.
     #[must_use]
-    pub fn control_image(mut self, control_image: RgbImage) -> Self {
-        self.control_image = control_image;
+    pub fn control_image(mut self, control_image: impl Into<ControlImage>) -> Self {
+        self.conditioning.image = control_image.into();
         self
     }
 
-    /// What the picture should not be; only used with guidance. Empty by default.
+    /// How the control latents follow from what the VAE gives; the posterior's mean by default.
     #[must_use]
-    pub fn negative_prompt(mut self, negative_prompt: impl Into<String>) -> Self {
+    pub fn control_latents(mut self, kind: ControlLatents) -> Self {
+        self.conditioning.latents = kind;
+        self
+    }
+}
+
+impl TextRequest {
+    /// Pictures of `prompt`.
+    pub fn new(prompt: impl Into<Prompt>) -> Self {
+        Self::with_conditioning(prompt.into(), ())
+    }
+}
+
+impl<C: Conditioning> PipelineRequest<C> {
+    fn with_conditioning(prompt: Prompt, conditioning: C) -> Self {
+        Self {
+            prompt,
+            negative_prompt: "".into(),
+            conditioning,
+            height: None,
+            width: None,
+            num_inference_steps: 50,
+            timesteps: None,
+            sigmas: None,
+            guidance_scale: 5.0,
+            num_images_per_prompt: 1,
+            max_sequence_length: 1024,
+            seeds: vec![0],
+            latents: None,
+            original_size: None,
+            crops_coords_top_left: [0, 0],
+            output_type: OutputType::default(),
+            strict_text_mask: false,
+        }
+    }
+
+    /// What the pictures should not be, once for all or one for each prompt; only used with guidance. Empty by default.
+    #[must_use]
+    pub fn negative_prompt(mut self, negative_prompt: impl Into<Prompt>) -> Self {
         self.negative_prompt = negative_prompt.into();
         self
     }
@@ -134,10 +138,24 @@ impl ControlRequest {
         self
     }
 
-    /// Number of denoising steps; 50 by default.
+    /// Number of denoising steps; 50 by default. Custom timesteps or sigmas say it themselves.
     #[must_use]
     pub fn num_inference_steps(mut self, steps: usize) -> Self {
         self.num_inference_steps = steps;
+        self
+    }
+
+    /// Custom timesteps in [0, 1000], descending; cut to integers. With sigmas as well, both must be equally many.
+    #[must_use]
+    pub fn timesteps(mut self, timesteps: impl Into<Vec<f32>>) -> Self {
+        self.timesteps = Some(timesteps.into());
+        self
+    }
+
+    /// Custom noise levels in (0, 1], descending, before the shift by the size of the picture.
+    #[must_use]
+    pub fn sigmas(mut self, sigmas: impl Into<Vec<f32>>) -> Self {
+        self.sigmas = Some(sigmas.into());
         self
     }
 
@@ -148,7 +166,7 @@ impl ControlRequest {
         self
     }
 
-    /// Number of pictures; 1 by default.
+    /// Number of pictures for each prompt; 1 by default.
     #[must_use]
     pub fn num_images_per_prompt(mut self, count: usize) -> Self {
         self.num_images_per_prompt = count;
@@ -165,21 +183,42 @@ impl ControlRequest {
     /// Seed of the initial noise: the same draws as `torch.Generator("cpu").manual_seed(seed)`. 0 by default.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+        self.seeds = vec![seed];
         self
     }
 
-    /// Initial noise instead of a drawn one: `[num_images_per_prompt, C, H / s, W / s]`.
+    /// A seed for each picture, as a list of generators in diffusers.
+    #[must_use]
+    pub fn seeds(mut self, seeds: impl Into<Vec<u64>>) -> Self {
+        self.seeds = seeds.into();
+        self
+    }
+
+    /// Initial noise instead of a drawn one, one a picture: `[B, C, H / s, W / s]`.
     #[must_use]
     pub fn latents(mut self, latents: Tensor<4>) -> Self {
         self.latents = Some(latents);
         self
     }
 
-    /// How the control latents follow from what the VAE gives; the posterior's mean by default.
+    /// Height and width, in pixels, that the model is told the picture had at first; the picture's own by default.
     #[must_use]
-    pub fn control_latents(mut self, kind: ControlLatents) -> Self {
-        self.control_latents = kind;
+    pub fn original_size(mut self, height: usize, width: usize) -> Self {
+        self.original_size = Some([height, width]);
+        self
+    }
+
+    /// Where, in pixels, the model is told the picture was cut from; (0, 0) by default.
+    #[must_use]
+    pub fn crops_coords_top_left(mut self, top: usize, left: usize) -> Self {
+        self.crops_coords_top_left = [top, left];
+        self
+    }
+
+    /// What comes back; pictures by default.
+    #[must_use]
+    pub fn output_type(mut self, output_type: OutputType) -> Self {
+        self.output_type = output_type;
         self
     }
 
@@ -188,6 +227,57 @@ impl ControlRequest {
     pub fn strict_text_mask(mut self, strict: bool) -> Self {
         self.strict_text_mask = strict;
         self
+    }
+
+    /// Checks what can be checked without the models: sizes, counts and scales.
+    ///
+    /// # Errors
+    /// [`PipelineError::BadInput`] names the value that is out of range.
+    pub fn check(&self) -> Result<()> {
+        let fail = |what, reason: String| Err(PipelineError::bad_input(what, reason));
+        for (what, side) in [("height", self.height), ("width", self.width)] {
+            side.iter().try_for_each(|&side| check_side(what, side, SIDE_MULTIPLE))?;
+        }
+        for (what, count) in [
+            ("prompt", self.prompt.len()),
+            ("num_inference_steps", self.num_inference_steps),
+            ("num_images_per_prompt", self.num_images_per_prompt),
+        ] {
+            if count == 0 {
+                return fail(what, "must be at least 1".into());
+            }
+        }
+        if !self.guidance_scale.is_finite() {
+            return fail("guidance_scale", format!("{} is not a finite number", self.guidance_scale));
+        }
+        if self.original_size.is_some_and(|size| size.contains(&0)) {
+            return fail("original_size", "must be at least 1".into());
+        }
+        let (prompts, negatives) = (self.prompt.len(), self.negative_prompt.len());
+        if negatives != 1 && negatives != prompts {
+            let reason = format!("{negatives} for {prompts} prompts, one or as many are needed");
+            return fail("negative_prompt", reason);
+        }
+        let (seeds, images) = (self.seeds.len(), self.num_images());
+        if seeds != 1 && seeds != images {
+            return fail("seeds", format!("{seeds} for {images} pictures, one or as many are needed"));
+        }
+        self.conditioning.control().map_or(Ok(()), |control| control.check(prompts))
+    }
+
+    /// Number of pictures.
+    pub(super) fn num_images(&self) -> usize {
+        self.prompt.len() * self.num_images_per_prompt
+    }
+
+    /// What decides the steps.
+    pub(super) fn schedule(&self) -> StepSchedule {
+        match (self.timesteps.clone(), self.sigmas.clone()) {
+            (None, None) => StepSchedule::Steps(self.num_inference_steps),
+            (Some(timesteps), None) => StepSchedule::Timesteps(timesteps),
+            (None, Some(sigmas)) => StepSchedule::Sigmas(sigmas),
+            (Some(timesteps), Some(sigmas)) => StepSchedule::TimestepsAndSigmas(timesteps, sigmas),
+        }
     }
 }
 
@@ -200,12 +290,14 @@ pub(super) fn check_side(what: &'static str, side: usize, multiple: usize) -> Re
     Ok(())
 }
 
-/// What a request gives.
+/// What a request gives; the pictures of a prompt stand together.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CogView4PipelineOutput {
-    /// The pictures.
+    /// The pictures, for [`OutputType::Image`].
     pub images: Vec<RgbImage>,
+    /// The pixels, for [`OutputType::Tensor`].
+    pub pixels: Option<Tensor<4>>,
     /// The final latents before decoding, `[B, C, H / s, W / s]` f32.
     pub latents: Tensor<4>,
 }

@@ -1,0 +1,119 @@
+//! The denoising loop, shared by the pipelines and by the trainer's validation.
+
+use std::ops::ControlFlow;
+
+use burn::tensor::{DType, Tensor};
+use cogview4_model::{
+    CogView4Transformer, FlowMatchEulerScheduler,
+    transformer::{SizeConditions, TransformerInputs},
+};
+
+use super::PromptEmbeds;
+use crate::error::{PipelineError, Result};
+
+/// Denoises latents step by step, with classifier-free guidance.
+#[derive(Debug)]
+pub struct Sampler<'a> {
+    /// The model.
+    pub transformer: &'a CogView4Transformer,
+    /// Steps and their noise levels.
+    pub schedule: &'a FlowMatchEulerScheduler,
+    /// Scale of the guidance; it works where there are negative embeddings.
+    pub guidance_scale: f64,
+    /// Sizes that the model is told, the same for all pictures.
+    pub sizes: SizeConditions,
+    /// Number type of the model.
+    pub dtype: DType,
+}
+
+/// The state after a step. What a callback changes in `latents` and the embeddings, the next step takes.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct StepEnd {
+    /// Number of the step, from 0.
+    pub step: usize,
+    /// Unshifted timestep that the model was told, in [0, 1000].
+    pub timestep: f32,
+    /// Noise level that the step began at, in [0, 1].
+    pub sigma: f32,
+    /// Latents after the step, `[B, C, H / s, W / s]` f32.
+    pub latents: Tensor<4>,
+    /// Embeddings of the prompts, one a picture.
+    pub prompt_embeds: PromptEmbeds,
+    /// Embeddings of the negative prompts; `None` without guidance.
+    pub negative_prompt_embeds: Option<PromptEmbeds>,
+}
+
+impl Sampler<'_> {
+    /// Runs all steps, or until the callback breaks off; gives the latents then.
+    ///
+    /// # Shapes
+    /// `latents` and the result: `[B, C, H / s, W / s]` f32; `control_latents`, normalised: the same.
+    ///
+    /// # Errors
+    /// A callback that changes a shape.
+    pub fn run(
+        &self,
+        latents: Tensor<4>,
+        control_latents: Option<&Tensor<4>>,
+        prompt_embeds: PromptEmbeds,
+        negative_prompt_embeds: Option<PromptEmbeds>,
+        on_step_end: &mut dyn FnMut(&mut StepEnd) -> ControlFlow<()>,
+    ) -> Result<Tensor<4>> {
+        let [batch, ..] = latents.dims();
+        let shape = latents.dims();
+        let (mut latents, mut prompt_embeds, mut negative_prompt_embeds) =
+            (latents, prompt_embeds, negative_prompt_embeds);
+        for (step, &timestep) in self.schedule.timesteps.iter().enumerate() {
+            let input = [Some(&latents), control_latents].into_iter().flatten().cloned().collect();
+            let input = Tensor::cat(input, 1).cast(self.dtype);
+            let velocity = self.velocity(input, timestep, &prompt_embeds, negative_prompt_embeds.as_ref());
+            latents = self.schedule.step(step, velocity, latents);
+            let sigma = self.schedule.sigmas[step];
+            let mut end = StepEnd { step, timestep, sigma, latents, prompt_embeds, negative_prompt_embeds };
+            let flow = on_step_end(&mut end);
+            StepEnd { latents, prompt_embeds, negative_prompt_embeds, .. } = end;
+            if latents.dims() != shape {
+                let reason = format!("the callback made shape {:?} of {shape:?}", latents.dims());
+                return Err(PipelineError::bad_input("latents", reason));
+            }
+            let width = self.transformer.config().text_embed_dim;
+            prompt_embeds.check("prompt_embeds", batch, width)?;
+            negative_prompt_embeds
+                .iter()
+                .try_for_each(|embeds| embeds.check("negative_prompt_embeds", batch, width))?;
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(latents)
+    }
+
+    /// What the model predicts, guided; f32.
+    fn velocity(
+        &self,
+        input: Tensor<4>,
+        timestep: f32,
+        prompt_embeds: &PromptEmbeds,
+        negative_prompt_embeds: Option<&PromptEmbeds>,
+    ) -> Tensor<4> {
+        let [batch, ..] = input.dims();
+        let predict = |text: &PromptEmbeds| {
+            let inputs = TransformerInputs {
+                hidden_states: input.clone(),
+                encoder_hidden_states: text.embeds.clone().cast(self.dtype),
+                timesteps: &vec![timestep; batch],
+                sizes: &vec![self.sizes; batch],
+                hidden_text: text.hidden.clone(),
+            };
+            self.transformer.forward(inputs).cast(DType::F32)
+        };
+        // Both branches at once: what runs on one thread within a branch would leave the other cores idle.
+        match rayon::join(|| predict(prompt_embeds), || negative_prompt_embeds.map(predict)) {
+            (conditional, None) => conditional,
+            (conditional, Some(unconditional)) => {
+                unconditional.clone() + (conditional - unconditional) * self.guidance_scale
+            }
+        }
+    }
+}
