@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ModelError, Result};
 
 /// A device by name: `flex` (pure-Rust CPU). Further names are known, so that asking for one gets a useful answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum DeviceSpec {
     /// The pure-Rust CPU backend.

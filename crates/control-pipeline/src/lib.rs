@@ -11,7 +11,7 @@ mod tokenizer;
 pub use canny::CannyDetector;
 pub use error::{PipelineError, Result};
 pub use image::{
-    Filter, VaeImageProcessor, check_image_output, decode_image, load_image, numbered, resize, save_image,
+    Filter, VaeImageProcessor, check_image_output, decode_image, encode_png, load_image, numbered, resize, save_image,
 };
 pub use pipeline::{
     CogView4ControlPipeline, CogView4Pipeline, CogView4PipelineOutput, Components, Conditioning, Control, ControlImage,

@@ -24,6 +24,8 @@ pub enum Stream {
     ImageLatents,
     /// The draw from the posterior of a sample's control image.
     ControlLatents,
+    /// The noise of a probe, which is measured on and not trained; indexed by probe.
+    Probe,
 }
 
 /// The random numbers of one (seed, stream, index).

@@ -3,6 +3,7 @@
 
 mod draws;
 mod error;
+pub mod html;
 mod pack;
 mod source;
 mod transform;
@@ -10,5 +11,5 @@ mod transform;
 pub use draws::{Draws, Stream, permutation};
 pub use error::{DataError, Result};
 pub use pack::{Pack, PackKey};
-pub use source::{Columns, Dataset, Picture, Row, first_rows, open_dataset, open_jsonl};
+pub use source::{Columns, Dataset, Picture, Row, TrainData, first_rows, open_dataset, open_held_out, open_jsonl};
 pub use transform::ImageTransform;

@@ -9,15 +9,14 @@ use cogview4_data::Columns;
 use cogview4_model::{ComputeDtype, DeviceSpec};
 
 use crate::{
-    config::{CaptionChoice, DataSource, Numerics, Resume, TrainConfig, WeightingSigma},
+    config::{CaptionChoice, Numerics, Packing, Resume, TrainConfig, ValidationConfig, ValidationPair, WeightingSigma},
+    data::{DataConfig, DataSource},
     error::{Result, TrainError},
     optimizer::AdamWConfig,
     schedule::{LrSchedule, LrScheduler},
+    stop::StopFlag,
     weighting::{TimestepDensity, WeightingScheme},
 };
-
-/// Pictures are cut into patches of this many pixels, by VAE and transformer together.
-const RESOLUTION_MULTIPLE: u32 = 16;
 
 /// Fine-tune a CogView4 Control model on pairs of pictures and control images.
 #[derive(Debug, Clone, Parser)]
@@ -25,7 +24,7 @@ const RESOLUTION_MULTIPLE: u32 = 16;
 pub struct Args {
     /// Pipeline folder in diffusers layout; a base transformer is widened, a control transformer trained as it is
     #[arg(long)]
-    pub pretrained_model_name_or_path: PathBuf,
+    pub pretrained_model_name_or_path: Option<PathBuf>,
     /// Variant of the weight files (not available yet)
     #[arg(long)]
     pub variant: Option<String>,
@@ -122,15 +121,15 @@ pub struct Args {
     /// Name on the Hub (not available yet)
     #[arg(long)]
     pub hub_model_id: Option<String>,
-    /// Folder of tracker files (not available yet)
-    #[arg(long)]
-    pub logging_dir: Option<PathBuf>,
+    /// Folder of TensorBoard's files, in the output folder
+    #[arg(long, default_value = "logs")]
+    pub logging_dir: PathBuf,
     /// TF32 on CUDA devices (not available yet)
     #[arg(long)]
     pub allow_tf32: bool,
-    /// Trackers (not available yet; metrics.jsonl is always written)
-    #[arg(long)]
-    pub report_to: Option<String>,
+    /// Trackers: `tensorboard`, `all` (that are available), or `none`; metrics.jsonl and report.html are always written
+    #[arg(long, default_value = "tensorboard")]
+    pub report_to: String,
     /// `no`, or `bf16`: weights and matrix products in bfloat16, with f32 masters
     #[arg(long)]
     pub mixed_precision: Option<String>,
@@ -149,36 +148,36 @@ pub struct Args {
     /// Column of the captions
     #[arg(long, default_value = "text")]
     pub caption_column: String,
-    /// Log samples of the data set (not available yet)
+    /// Show some rows of the data set in the trackers and the report
     #[arg(long)]
     pub log_dataset_samples: bool,
     /// Only the first rows, this many
     #[arg(long)]
     pub max_train_samples: Option<usize>,
-    /// Prompts of the validation (not available yet)
+    /// Prompts that are drawn on the way, one for each validation image or one for all
     #[arg(long, num_args = 1..)]
-    pub validation_prompt: Option<Vec<String>>,
-    /// Control images of the validation (not available yet)
+    pub validation_prompt: Vec<String>,
+    /// Control images that the validation follows, used as they are: paths or URLs, one for each prompt or one for all
     #[arg(long, num_args = 1..)]
-    pub validation_image: Option<Vec<PathBuf>>,
-    /// Pictures a validation prompt (not available yet)
-    #[arg(long)]
-    pub num_validation_images: Option<usize>,
-    /// Steps between validations (not available yet)
-    #[arg(long)]
-    pub validation_steps: Option<usize>,
-    /// Name of the run for trackers (not available yet)
-    #[arg(long)]
-    pub tracker_project_name: Option<String>,
+    pub validation_image: Vec<String>,
+    /// Pictures of each pair of prompt and control image
+    #[arg(long, default_value_t = 1)]
+    pub num_validation_images: usize,
+    /// Steps between validations; there is one at the end too
+    #[arg(long, default_value_t = 100)]
+    pub validation_steps: usize,
+    /// Name of the run for trackers
+    #[arg(long, default_value = "cogview4_train_control")]
+    pub tracker_project_name: String,
     /// Data set: a file with one JSON object a line
     #[arg(long)]
     pub jsonl_for_train: Option<PathBuf>,
     /// Train the transformer blocks and the patch embedding only
     #[arg(long)]
     pub only_target_transformer_blocks: bool,
-    /// Guidance of the validation (not available yet)
-    #[arg(long)]
-    pub guidance_scale: Option<f64>,
+    /// Guidance of the validation, off at 1 and below
+    #[arg(long, default_value_t = 3.5)]
+    pub guidance_scale: f64,
     /// Save in float32 what is computed in bfloat16
     #[arg(long)]
     pub upcast_before_saving: bool,
@@ -234,10 +233,22 @@ impl Args {
     ///
     /// # Errors
     /// [`TrainError::Flag`] names the flag that is out of range, does not fit another, or is not available.
-    pub fn resolve(self) -> Result<TrainConfig> {
-        self.check_available()?;
-        self.check_ranges()?;
-        let data = match (&self.dataset_name, &self.jsonl_for_train) {
+    pub fn resolve(self) -> Result<(TrainConfig, DataConfig)> {
+        if self.pretrained_model_name_or_path.is_none() {
+            return Err(TrainError::flag("--pretrained_model_name_or_path", "give the pipeline to train on"));
+        }
+        let data = self.data()?;
+        let config = self.config()?;
+        config.check()?;
+        Ok((config, data))
+    }
+
+    /// The rows that are asked for.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    pub fn data(&self) -> Result<DataConfig> {
+        let source = match (&self.dataset_name, &self.jsonl_for_train) {
             (Some(path), None) => DataSource::Dataset(match &self.dataset_config_name {
                 Some(name) => path.join(name),
                 None => path.clone(),
@@ -248,35 +259,55 @@ impl Args {
             }
             (None, None) => return Err(TrainError::flag("--dataset_name", "give this or --jsonl_for_train")),
         };
-        let resume = self.resume_from_checkpoint.as_deref().map(|value| match value {
-            "latest" => Resume::Latest,
-            path => Resume::Checkpoint(path.into()),
-        });
-        let save_dtype = if self.upcast_before_saving { ComputeDtype::Float32 } else { self.compute_dtype() };
-        let pack_dir = self.pack_dir.clone().unwrap_or_else(|| self.output_dir.join("pack"));
+        if self.max_train_samples == Some(0) {
+            return Err(TrainError::flag("--max_train_samples", "must be at least 1"));
+        }
+        let columns = Columns {
+            image: self.image_column.clone(),
+            conditioning_image: self.conditioning_image_column.clone(),
+            caption: self.caption_column.clone(),
+        };
+        Ok(DataConfig { source, columns, max_train_samples: self.max_train_samples })
+    }
+
+    /// The run, without its data.
+    pub(crate) fn config(self) -> Result<TrainConfig> {
+        self.check_available()?;
+        let numerics = self.numerics();
+        let save_dtype = if self.upcast_before_saving { ComputeDtype::Float32 } else { numerics.compute_dtype };
         Ok(TrainConfig {
-            numerics: self.numerics(),
-            pretrained_model: self.pretrained_model_name_or_path,
-            data,
-            columns: Columns {
-                image: self.image_column,
-                conditioning_image: self.conditioning_image_column,
-                caption: self.caption_column,
+            validation: ValidationConfig {
+                steps: self.validation_steps,
+                pairs: pairs(self.validation_prompt, self.validation_image)?,
+                num_validation_images: self.num_validation_images,
+                guidance_scale: self.guidance_scale,
             },
-            max_train_samples: self.max_train_samples,
+            numerics,
+            pretrained_model: self.pretrained_model_name_or_path.unwrap_or_default(),
             num_train_epochs: self.num_train_epochs,
             max_train_steps: self.max_train_steps,
             checkpointing_steps: self.checkpointing_steps,
             checkpoints_total_limit: self.checkpoints_total_limit,
-            resume,
+            resume: self.resume_from_checkpoint.map(|value| match value.as_str() {
+                "latest" => Resume::Latest,
+                path => Resume::Checkpoint(path.into()),
+            }),
             allow_config_change: self.allow_config_change,
             dataloader_num_workers: self.dataloader_num_workers,
-            pack_dir: (!self.no_pack).then_some(pack_dir),
+            pack: match self.pack_dir {
+                _ if self.no_pack => Packing::None,
+                None => Packing::OutputDir,
+                Some(folder) => Packing::Folder(folder),
+            },
             dump_step: self.dump_step,
             device: self.device,
             save_dtype,
             seed: self.seed,
             output_dir: self.output_dir,
+            logging_dir: (self.report_to != "none").then_some(self.logging_dir),
+            tracker_project_name: self.tracker_project_name,
+            log_dataset_samples: self.log_dataset_samples,
+            stop: StopFlag::default(),
         })
     }
 
@@ -335,21 +366,20 @@ impl Args {
             ("--push_to_hub", self.push_to_hub),
             ("--hub_token", self.hub_token.is_some()),
             ("--hub_model_id", self.hub_model_id.is_some()),
-            ("--logging_dir", self.logging_dir.is_some()),
             ("--allow_tf32", self.allow_tf32),
-            ("--report_to", self.report_to.is_some()),
-            ("--log_dataset_samples", self.log_dataset_samples),
-            ("--validation_prompt", self.validation_prompt.is_some()),
-            ("--validation_image", self.validation_image.is_some()),
-            ("--num_validation_images", self.num_validation_images.is_some()),
-            ("--validation_steps", self.validation_steps.is_some()),
-            ("--tracker_project_name", self.tracker_project_name.is_some()),
-            ("--guidance_scale", self.guidance_scale.is_some()),
             ("--offload", self.offload),
             ("--config_file", self.config_file.is_some()),
         ];
         if let Some((flag, _)) = later.into_iter().find(|(_, given)| *given) {
             return Err(TrainError::flag(flag, "is not available yet"));
+        }
+        match self.report_to.as_str() {
+            "tensorboard" | "all" | "none" => {}
+            "wandb" | "comet_ml" => {
+                let reason = format!("`{}` is not available, use `tensorboard`", self.report_to);
+                return Err(TrainError::flag("--report_to", reason));
+            }
+            other => return Err(TrainError::flag("--report_to", format!("`{other}` is unknown, use `tensorboard`"))),
         }
         match self.mixed_precision.as_deref() {
             None | Some("no" | "bf16") => Ok(()),
@@ -359,44 +389,24 @@ impl Args {
             }
         }
     }
+}
 
-    fn check_ranges(&self) -> Result<()> {
-        let at_least_one = [
-            ("--train_batch_size", Some(self.train_batch_size)),
-            ("--gradient_accumulation_steps", Some(self.gradient_accumulation_steps)),
-            ("--num_train_epochs", Some(self.num_train_epochs)),
-            ("--max_train_steps", self.max_train_steps),
-            ("--checkpointing_steps", Some(self.checkpointing_steps)),
-            ("--checkpoints_total_limit", self.checkpoints_total_limit),
-            ("--max_train_samples", self.max_train_samples),
-            ("--max_sequence_length", Some(self.max_sequence_length)),
-            ("--lr_num_cycles", Some(self.lr_num_cycles)),
-        ];
-        if let Some((flag, _)) = at_least_one.into_iter().find(|(_, count)| *count == Some(0)) {
-            return Err(TrainError::flag(flag, "must be at least 1"));
-        }
-        if self.resolution == 0 || !self.resolution.is_multiple_of(RESOLUTION_MULTIPLE) {
-            let reason = format!("{} is not a multiple of {RESOLUTION_MULTIPLE}", self.resolution);
-            return Err(TrainError::flag("--resolution", reason));
-        }
-        let parts = [
-            ("--proportion_empty_prompts", self.proportion_empty_prompts, 1.0),
-            ("--adam_beta1", self.adam_beta1, 1.0 - f64::EPSILON),
-            ("--adam_beta2", self.adam_beta2, 1.0 - f64::EPSILON),
-        ];
-        if let Some((flag, value, _)) = parts.into_iter().find(|(_, value, most)| !(0.0..=*most).contains(value)) {
-            return Err(TrainError::flag(flag, format!("{value} is not between 0 and 1")));
-        }
-        let not_negative = [
-            ("--learning_rate", self.learning_rate),
-            ("--adam_weight_decay", self.adam_weight_decay),
-            ("--adam_epsilon", self.adam_epsilon),
-            ("--max_grad_norm", self.max_grad_norm),
-            ("--logit_std", self.logit_std),
-        ];
-        if let Some((flag, value)) = not_negative.into_iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
-            return Err(TrainError::flag(flag, format!("{value} is not a number from 0 up")));
-        }
-        Ok(())
+/// Lines prompts and control images up; one of either serves all of the other.
+fn pairs(prompts: Vec<String>, images: Vec<String>) -> Result<Vec<ValidationPair>> {
+    if prompts.is_empty() != images.is_empty() {
+        let (given, missing) = match prompts.is_empty() {
+            true => ("--validation_image", "--validation_prompt"),
+            false => ("--validation_prompt", "--validation_image"),
+        };
+        return Err(TrainError::flag(given, format!("needs {missing} too")));
     }
+    if prompts.len() != images.len() && prompts.len() != 1 && images.len() != 1 {
+        let reason = format!("{} prompts for {} images, as many or one are needed", prompts.len(), images.len());
+        return Err(TrainError::flag("--validation_prompt", reason));
+    }
+    let pair = |index: usize| ValidationPair {
+        prompt: prompts[index % prompts.len()].clone(),
+        image: images[index % images.len()].clone(),
+    };
+    Ok((0..prompts.len().max(images.len())).map(pair).collect())
 }

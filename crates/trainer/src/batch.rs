@@ -63,33 +63,60 @@ pub(crate) struct BatchMaker<'a> {
 }
 
 impl BatchMaker<'_> {
+    /// A micro-batch to train on.
     pub(crate) fn make(&self, features: &[Features]) -> MicroBatch {
+        let train_steps = self.scheduler.num_train_timesteps;
+        let density = &self.numerics.density;
+        let timesteps = features
+            .iter()
+            .map(|features| {
+                let mut draws = Draws::new(self.seed, Stream::Timestep, features.sample.index);
+                (train_steps - density.draw(&mut draws, train_steps)) as f32
+            })
+            .collect();
+        let sampled_control = self.numerics.sample_control_latents.then_some(Stream::ControlLatents);
+        self.assemble(features, timesteps, [Some(Stream::ImageLatents), sampled_control], Stream::Noise)
+    }
+
+    /// Samples `first..` of a probe of `count`: timesteps evenly spread, latents the posterior's mean, all weights 1.
+    pub(crate) fn probe(&self, features: &[Features], first: usize, count: usize) -> MicroBatch {
+        let train_steps = self.scheduler.num_train_timesteps;
+        let timestep = |index: usize| ((2 * index + 1) * train_steps).div_ceil(2 * count) as f32;
+        let timesteps = (first..first + features.len()).map(timestep).collect();
+        let mut batch = self.assemble(features, timesteps, [None; 2], Stream::Probe);
+        batch.loss_weights.fill(1.0);
+        batch
+    }
+
+    /// Latents are drawn where there is a stream for them, picture and control image in this order.
+    fn assemble(
+        &self,
+        features: &[Features],
+        timesteps: Vec<f32>,
+        latent_streams: [Option<Stream>; 2],
+        noise_stream: Stream,
+    ) -> MicroBatch {
         let first = &features[0];
         let [channels, height, width] = [first.image.shape[0] / 2, first.image.shape[1], first.image.shape[2]];
         let shape = [features.len(), channels, height, width];
         let size = channels * height * width;
-        let draws = |stream, features: &Features| Draws::new(self.seed, stream, features.sample.index);
+        let normals = |stream, features: &Features| Draws::new(self.seed, stream, features.sample.index).normals(size);
+        let [image_stream, control_stream] = latent_streams;
         let image_latents = self.latents(
             features,
             |features| &features.image,
-            |features| Some(draws(Stream::ImageLatents, features).normals(size)),
+            |features| image_stream.map(|stream| normals(stream, features)),
         );
-        let sampled = self.numerics.sample_control_latents;
         let control_latents = self.latents(
             features,
             |features| &features.control,
-            |features| sampled.then(|| draws(Stream::ControlLatents, features).normals(size)),
+            |features| control_stream.map(|stream| normals(stream, features)),
         );
-        let noise = features.iter().flat_map(|features| draws(Stream::Noise, features).normals(size)).collect();
+        let noise = features.iter().flat_map(|features| normals(noise_stream, features)).collect();
         let noise: Tensor<4> = self.tensor(noise, shape);
 
         let image_seq_len = height * width / (self.patch_size * self.patch_size);
         let train_steps = self.scheduler.num_train_timesteps;
-        let density = &self.numerics.density;
-        let timesteps: Vec<f32> = features
-            .iter()
-            .map(|features| (train_steps - density.draw(&mut draws(Stream::Timestep, features), train_steps)) as f32)
-            .collect();
         let unshifted: Vec<f32> = timesteps.iter().map(|t| t / train_steps as f32).collect();
         let sigmas: Vec<f32> =
             unshifted.iter().map(|&sigma| self.scheduler.shift_sigma(sigma, image_seq_len)).collect();
@@ -97,6 +124,7 @@ impl BatchMaker<'_> {
             WeightingSigma::Unshifted => &unshifted,
             WeightingSigma::Shifted => &sigmas,
         };
+        let density = &self.numerics.density;
         let loss_weights = weighed.iter().map(|&sigma| density.loss_weight(sigma)).collect();
         let sigma: Tensor<4> = self.tensor(sigmas.clone(), [features.len(), 1, 1, 1]);
         let noisy = (sigma.ones_like() - sigma.clone()) * image_latents.clone() + sigma * noise.clone();

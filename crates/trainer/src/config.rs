@@ -2,24 +2,24 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
-use cogview4_data::Columns;
+use clap::{Parser, ValueEnum};
 use cogview4_model::{ComputeDtype, DeviceSpec};
 use serde::{Deserialize, Serialize};
 
-use crate::{optimizer::AdamWConfig, schedule::LrSchedule, weighting::TimestepDensity};
+use crate::{
+    args::Args,
+    error::{Result, TrainError},
+    optimizer::AdamWConfig,
+    schedule::LrSchedule,
+    stop::StopFlag,
+    weighting::TimestepDensity,
+};
 
-/// Where rows come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DataSource {
-    /// `--dataset_name`: a parquet file or a folder.
-    Dataset(PathBuf),
-    /// `--jsonl_for_train`: a file with one JSON object a line.
-    Jsonl(PathBuf),
-}
+/// Pictures are cut into patches of this many pixels, by VAE and transformer together.
+const RESOLUTION_MULTIPLE: u32 = 16;
 
 /// What a run goes on from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Resume {
     /// The newest complete checkpoint of the output folder, if there is one.
     Latest,
@@ -51,19 +51,44 @@ pub enum WeightingSigma {
     Shifted,
 }
 
-/// A run, resolved and checked.
-#[derive(Debug, Clone)]
+/// What is drawn while training goes on, and how often is measured.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ValidationConfig {
+    /// Measured and drawn each time that this many steps are made, and at the end; measured before the first step too.
+    pub steps: usize,
+    /// What is drawn; nothing where this is empty.
+    pub pairs: Vec<ValidationPair>,
+    /// Pictures of each pair.
+    pub num_validation_images: usize,
+    /// Scale of the guidance, off at 1 and below.
+    pub guidance_scale: f64,
+}
+
+/// A prompt and the control image that its pictures follow.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ValidationPair {
+    /// The prompt.
+    pub prompt: String,
+    /// Path or URL of the control image, used as it is.
+    pub image: String,
+}
+
+/// A run, resolved and checked: [`TrainConfig::new`] has the defaults of the command line, and any field can be changed.
+///
+/// ```
+/// use cogview4_trainer::TrainConfig;
+///
+/// let mut config = TrainConfig::new("CogView4-6B", "cogview4-control");
+/// config.max_train_steps = Some(1000);
+/// config.numerics.resolution = 512;
+/// config.numerics.schedule.learning_rate = 1e-5;
+/// ```
+#[derive(Debug, Clone, Serialize)]
 pub struct TrainConfig {
     /// The pipeline that is trained on.
     pub pretrained_model: PathBuf,
     /// Where all files go.
     pub output_dir: PathBuf,
-    /// Where rows come from.
-    pub data: DataSource,
-    /// Names of the columns.
-    pub columns: Columns,
-    /// Only the first rows, this many.
-    pub max_train_samples: Option<usize>,
     /// Passes over the data, where `max_train_steps` does not say how long.
     pub num_train_epochs: usize,
     /// Optimiser steps of the run.
@@ -78,8 +103,8 @@ pub struct TrainConfig {
     pub allow_config_change: bool,
     /// Threads that read ahead; 0 reads when needed.
     pub dataloader_num_workers: usize,
-    /// Where latents and embeddings are kept; `None` computes them in every step.
-    pub pack_dir: Option<PathBuf>,
+    /// Where latents and embeddings are kept.
+    pub pack: Packing,
     /// Every tensor of the first step's first micro-batch goes here.
     pub dump_step: Option<PathBuf>,
     /// Where to compute.
@@ -88,8 +113,109 @@ pub struct TrainConfig {
     pub save_dtype: ComputeDtype,
     /// Seed of all draws; drawn where not given.
     pub seed: Option<u64>,
+    /// What is measured and drawn on the way.
+    pub validation: ValidationConfig,
+    /// Folder of TensorBoard's files, in the output folder; `None` writes none.
+    pub logging_dir: Option<PathBuf>,
+    /// Name of the run for TensorBoard.
+    pub tracker_project_name: String,
+    /// Whether some rows are shown by TensorBoard and the report.
+    pub log_dataset_samples: bool,
     /// What decides the numbers.
     pub numerics: Numerics,
+    /// Asks the run to stop, with a checkpoint.
+    #[serde(skip)]
+    pub stop: StopFlag,
+}
+
+impl TrainConfig {
+    /// A run with the defaults of the command line.
+    pub fn new(pretrained_model: impl Into<PathBuf>, output_dir: impl Into<PathBuf>) -> Self {
+        let args = Args::try_parse_from(["train_control_cogview4"]).expect("invariant: no flag is required");
+        let config = args.config().expect("invariant: defaults are available");
+        Self { pretrained_model: pretrained_model.into(), output_dir: output_dir.into(), ..config }
+    }
+
+    /// Checks what can be checked without files; errors name the flag of a value.
+    ///
+    /// # Errors
+    /// [`TrainError::Flag`] for a value that is out of range.
+    pub fn check(&self) -> Result<()> {
+        let (numerics, validation) = (&self.numerics, &self.validation);
+        let at_least_one = [
+            ("--train_batch_size", Some(numerics.train_batch_size)),
+            ("--gradient_accumulation_steps", Some(numerics.gradient_accumulation_steps)),
+            ("--num_train_epochs", Some(self.num_train_epochs)),
+            ("--max_train_steps", self.max_train_steps),
+            ("--checkpointing_steps", Some(self.checkpointing_steps)),
+            ("--checkpoints_total_limit", self.checkpoints_total_limit),
+            ("--max_sequence_length", Some(numerics.max_sequence_length)),
+            ("--lr_num_cycles", Some(numerics.schedule.num_cycles)),
+            ("--validation_steps", Some(validation.steps)),
+            ("--num_validation_images", Some(validation.num_validation_images)),
+        ];
+        if let Some((flag, _)) = at_least_one.into_iter().find(|(_, count)| *count == Some(0)) {
+            return Err(TrainError::flag(flag, "must be at least 1"));
+        }
+        if numerics.resolution == 0 || !numerics.resolution.is_multiple_of(RESOLUTION_MULTIPLE) {
+            let reason = format!("{} is not a multiple of {RESOLUTION_MULTIPLE}", numerics.resolution);
+            return Err(TrainError::flag("--resolution", reason));
+        }
+        let parts = [
+            ("--proportion_empty_prompts", numerics.proportion_empty_prompts, 1.0),
+            ("--adam_beta1", numerics.adam.beta1, 1.0 - f64::EPSILON),
+            ("--adam_beta2", numerics.adam.beta2, 1.0 - f64::EPSILON),
+        ];
+        if let Some((flag, value, _)) = parts.into_iter().find(|(_, value, most)| !(0.0..=*most).contains(value)) {
+            return Err(TrainError::flag(flag, format!("{value} is not between 0 and 1")));
+        }
+        let not_negative = [
+            ("--learning_rate", numerics.schedule.learning_rate),
+            ("--adam_weight_decay", numerics.adam.weight_decay),
+            ("--adam_epsilon", numerics.adam.epsilon),
+            ("--max_grad_norm", numerics.max_grad_norm),
+            ("--logit_std", numerics.density.logit_std),
+        ];
+        if let Some((flag, value)) = not_negative.into_iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
+            return Err(TrainError::flag(flag, format!("{value} is not a number from 0 up")));
+        }
+        if !validation.guidance_scale.is_finite() {
+            let reason = format!("{} is not a finite number", validation.guidance_scale);
+            return Err(TrainError::flag("--guidance_scale", reason));
+        }
+        Ok(())
+    }
+
+    /// All settings, to be read by people.
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("invariant: settings are numbers and texts")
+    }
+
+    /// The folder of TensorBoard's files.
+    pub(crate) fn tensorboard_folder(&self) -> Option<PathBuf> {
+        let folder = self.logging_dir.as_ref()?;
+        Some(self.output_dir.join(folder).join(&self.tracker_project_name))
+    }
+
+    /// The folder that holds packs: `pack_dir`, or `pack` in the output folder.
+    pub(crate) fn pack_folder(&self) -> Option<PathBuf> {
+        match &self.pack {
+            Packing::None => None,
+            Packing::OutputDir => Some(self.output_dir.join("pack")),
+            Packing::Folder(folder) => Some(folder.clone()),
+        }
+    }
+}
+
+/// Where latents and embeddings are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Packing {
+    /// Nowhere: they are computed in every step.
+    None,
+    /// In `pack` of the output folder.
+    OutputDir,
+    /// In this folder.
+    Folder(PathBuf),
 }
 
 /// Settings that decide the numbers of a run; a resumed run must have the same.

@@ -12,7 +12,11 @@ use cogview4_data::{ImageTransform, Pack, PackKey};
 use cogview4_model::{AutoencoderKl, AutoencoderKlConfig, GlmModel};
 use image::RgbImage;
 
-use crate::error::{Result, TrainError};
+use crate::{
+    batch::Features,
+    error::{Result, TrainError},
+    loader::{Loaded, LoadedPictures},
+};
 
 /// The frozen models of a pipeline; loaded when first needed.
 pub(crate) struct Encoders {
@@ -26,6 +30,51 @@ pub(crate) struct Encoders {
     text_encoder: OnceCell<GlmModel>,
     vae_hash: OnceCell<PackKey>,
     text_hash: OnceCell<PackKey>,
+}
+
+/// Encoders with the pack in front of them, if there is one.
+pub(crate) struct FeatureSource {
+    pub encoders: Encoders,
+    pub pack: Option<Pack>,
+}
+
+impl FeatureSource {
+    /// What the frozen models make of a sample.
+    pub(crate) fn sample(&mut self, loaded: Loaded) -> Result<Features> {
+        let [image, control] = match loaded.pictures {
+            LoadedPictures::Decoded(pictures) => {
+                [self.encoders.moments(&pictures[0])?, self.encoders.moments(&pictures[1])?]
+            }
+            LoadedPictures::Packed([image, control]) => {
+                let pack = self.pack.as_mut().expect("invariant: packed pictures have a pack");
+                [read(pack, &image)?, read(pack, &control)?]
+            }
+        };
+        let tokens = self.encoders.tokenize(&loaded.caption)?;
+        let embeds = self.embeds(&tokens)?;
+        Ok(Features { sample: loaded.sample, image, control, embeds, pads: tokens.pads })
+    }
+
+    /// The embedding of a text that was not packed with the data set, with its pads.
+    pub(crate) fn text(&mut self, text: &str) -> Result<(Values, usize)> {
+        if let Some(pack) = &mut self.pack {
+            self.encoders.pack_caption(pack, text)?;
+        }
+        let tokens = self.encoders.tokenize(text)?;
+        Ok((self.embeds(&tokens)?, tokens.pads))
+    }
+
+    fn embeds(&mut self, tokens: &TokenizedPrompt) -> Result<Values> {
+        match &mut self.pack {
+            Some(pack) => read(pack, &self.encoders.caption_key(tokens)?),
+            None => self.encoders.embeds(tokens),
+        }
+    }
+}
+
+fn read(pack: &mut Pack, key: &PackKey) -> Result<Values> {
+    let (shape, values) = pack.read(key)?;
+    Ok(Values { shape, values })
 }
 
 /// Values with their shape.
@@ -63,15 +112,18 @@ impl Encoders {
 
     /// Mean and logarithm of the variance of a picture's latents, `[2 C, h, w]`.
     pub(crate) fn moments(&self, image: &RgbImage) -> Result<Values> {
-        let vae = get_or_load(&self.vae, || AutoencoderKl::load(&self.folder.join("vae"), DType::F32, &self.device))?;
-        let posterior = vae.encode(self.transform.apply(image, &self.device));
+        let posterior = self.vae()?.encode(self.transform.apply(image, &self.device));
         let moments = Tensor::cat(vec![posterior.mean, posterior.logvar], 1);
         let [_, channels, height, width] = moments.dims();
         Ok(Values { shape: vec![channels, height, width], values: to_vec(moments) })
     }
 
+    pub(crate) fn vae(&self) -> Result<&AutoencoderKl> {
+        get_or_load(&self.vae, || AutoencoderKl::load(&self.folder.join("vae"), DType::F32, &self.device))
+    }
+
     /// The embedding of a caption, `[S, text_embed_dim]`.
-    pub(crate) fn embeds(&self, tokens: &TokenizedPrompt) -> Result<Values> {
+    fn embeds(&self, tokens: &TokenizedPrompt) -> Result<Values> {
         let load = || GlmModel::load(&self.folder.join("text_encoder"), DType::F32, &self.device);
         let model = get_or_load(&self.text_encoder, load)?;
         model.check_ids(&tokens.ids)?;
@@ -118,7 +170,7 @@ impl Encoders {
     }
 
     /// The key of a caption's embedding.
-    pub(crate) fn caption_key(&self, tokens: &TokenizedPrompt) -> Result<PackKey> {
+    fn caption_key(&self, tokens: &TokenizedPrompt) -> Result<PackKey> {
         let hash = get_or_load(&self.text_hash, || hash_component(&self.folder.join("text_encoder")))?;
         let ids: Vec<u8> = tokens.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
         Ok(PackKey::new(&[b"embeds f32", hash.as_bytes(), &ids]))

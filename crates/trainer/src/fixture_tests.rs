@@ -9,7 +9,7 @@ use cogview4_model::{
 };
 
 use crate::{
-    AdamW, AdamWConfig, LrSchedule, LrScheduler,
+    AdamW, AdamWConfig, LrSchedule, LrScheduler, Numerics, TrainConfig,
     batch::MicroBatch,
     clip_grad_norm,
     step::{forward_backward, training_copy},
@@ -23,6 +23,12 @@ fn fixtures() -> PathBuf {
 
 fn json(name: &str) -> serde_json::Value {
     serde_json::from_str(&std::fs::read_to_string(fixtures().join("training").join(name)).unwrap()).unwrap()
+}
+
+fn numerics() -> Numerics {
+    let mut numerics = TrainConfig::new("", "").numerics;
+    numerics.resolution = 32;
+    numerics
 }
 
 struct Fixture(WeightFiles);
@@ -75,7 +81,7 @@ fn model_and_batch() -> (CogView4Transformer, MicroBatch, Fixture) {
 #[test]
 fn loss_and_every_gradient_of_a_step() {
     let (model, batch, fixture) = model_and_batch();
-    let output = forward_backward(&training_copy(&model, F32), &batch, F32, 32);
+    let output = forward_backward(&training_copy(&model, F32), &batch, &numerics());
     let found: Vec<f32> = output.model_output.try_into_vec().unwrap();
     assert!(distance(&found, &fixture.values("model_output")) <= 1e-5);
     assert!(distance(&[output.loss as f32], &fixture.values("loss")) <= 1e-6);
@@ -92,7 +98,7 @@ fn what_is_not_trained_has_no_gradient() {
     let (model, batch, _) = model_and_batch();
     let model =
         set_trained(model, |key| key.starts_with("transformer_blocks.") || key.starts_with("patch_embed.proj."));
-    let gradients = forward_backward(&training_copy(&model, F32), &batch, F32, 32).gradients;
+    let gradients = forward_backward(&training_copy(&model, F32), &batch, &numerics()).gradients;
     assert!(gradients.iter().any(|(key, _)| key == "patch_embed.proj.weight"));
     let outside = |key: &str| !key.starts_with("transformer_blocks.") && !key.starts_with("patch_embed.proj.");
     assert!(!gradients.iter().any(|(key, _)| outside(key)));

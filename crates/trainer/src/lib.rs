@@ -3,27 +3,37 @@
 
 pub mod args;
 mod batch;
+mod callbacks;
 mod checkpoint;
 pub mod cli;
 mod config;
+mod data;
 mod dump;
 mod error;
 mod features;
 #[cfg(test)]
 mod fixture_tests;
 mod loader;
-mod metrics;
 mod optimizer;
 mod plan;
 mod schedule;
 mod space;
 mod step;
+mod stop;
+mod trackers;
 mod trainer;
+mod validation;
 mod weighting;
 
-pub use config::{CaptionChoice, DataSource, Resume, TrainConfig, WeightingSigma};
+pub use callbacks::{Callbacks, StepMetrics};
+pub use config::{
+    CaptionChoice, Numerics, Packing, Resume, TrainConfig, ValidationConfig, ValidationPair, WeightingSigma,
+};
+pub use data::{DataConfig, DataSource};
 pub use error::{Result, TrainError};
 pub use optimizer::{AdamW, AdamWConfig, clip_grad_norm};
 pub use schedule::{LrSchedule, LrScheduler};
-pub use trainer::Trainer;
+pub use stop::StopFlag;
+pub use trainer::{TrainOutcome, Trainer};
+pub use validation::{Validation, ValidationImage};
 pub use weighting::{TimestepDensity, WeightingScheme};

@@ -5,21 +5,21 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, sync_channel},
     },
     thread,
 };
 
-use cogview4_data::{DataError, Dataset, Draws, Pack, PackKey, Picture, Stream};
+use cogview4_data::{DataError, Dataset, Draws, PackKey, Picture, Row, Stream};
 use image::RgbImage;
 use indicatif::ProgressBar;
 
 use crate::{
     config::Numerics,
     error::{Result, TrainError},
-    features::Encoders,
+    features::FeatureSource,
     plan::{Plan, Sample, choose_caption},
+    stop::StopFlag,
 };
 
 /// Samples that a worker holds ready.
@@ -59,26 +59,29 @@ impl Loader {
     pub(crate) fn prepare(
         dataset: Box<dyn Dataset>,
         numerics: &Numerics,
-        encoders: &Encoders,
-        mut pack: Option<&mut Pack>,
-        (progress, stop): (&ProgressBar, &AtomicBool),
+        features: &mut FeatureSource,
+        (progress, stop): (&ProgressBar, &StopFlag),
     ) -> Result<Self> {
+        let FeatureSource { encoders, pack } = features;
         let mut hasher = blake3::Hasher::new();
         let mut rows = Vec::with_capacity(dataset.len());
-        if let Some(pack) = pack.as_deref_mut() {
+        if let Some(pack) = pack {
             encoders.pack_caption(pack, "")?;
         }
         for index in 0..dataset.len() {
-            if stop.load(Ordering::Relaxed) {
+            if stop.is_requested() {
                 return Err(TrainError::Stopped);
             }
             let row = dataset.row(index)?;
+            if row.captions.is_empty() {
+                return Err(row_error(&dataset.place(index), "has no caption".into()));
+            }
             let place = dataset.place(index);
             let mut picture = |picture: &Picture| {
                 let bytes = picture.bytes().map_err(|reason| row_error(&place, reason))?;
                 hasher.update(blake3::hash(&bytes).as_bytes());
                 let decode = |bytes| Picture::decode(bytes).map_err(|reason| row_error(&place, reason));
-                match pack.as_deref_mut() {
+                match pack {
                     Some(pack) => encoders.pack_picture(pack, bytes, decode).map(Some),
                     None => decode(bytes).map(|_| None),
                 }
@@ -86,7 +89,7 @@ impl Loader {
             let keys = picture(&row.image)?.zip(picture(&row.conditioning_image)?);
             for caption in &row.captions {
                 hasher.update(blake3::hash(caption.as_bytes()).as_bytes());
-                if let Some(pack) = pack.as_deref_mut() {
+                if let Some(pack) = pack {
                     encoders.pack_caption(pack, caption)?;
                 }
             }
@@ -101,6 +104,33 @@ impl Loader {
         self.rows.len()
     }
 
+    /// A row to measure on: its first caption, never dropped. `index` numbers the sample.
+    pub(crate) fn probe(&self, row: usize, index: u64) -> Result<Loaded> {
+        let sample = Sample { index, epoch: 0, row };
+        self.read(sample, &self.rows[row].captions[0])
+    }
+
+    /// `count` rows, evenly spread over the data set; all of them where it has fewer.
+    pub(crate) fn spread_rows(&self, count: usize) -> Vec<usize> {
+        let count = count.min(self.len());
+        (0..count).map(|number| number * self.len() / count).collect()
+    }
+
+    /// Picture and control image of a row.
+    pub(crate) fn pictures(&self, row: usize) -> Result<[RgbImage; 2]> {
+        let Row { image, conditioning_image, .. } = self.dataset.row(row)?;
+        let decode = |picture: &Picture| {
+            let decoded = picture.bytes().and_then(Picture::decode);
+            decoded.map_err(|reason| row_error(&self.dataset.place(row), reason))
+        };
+        Ok([decode(&image)?, decode(&conditioning_image)?])
+    }
+
+    /// The first caption of a row.
+    pub(crate) fn caption(&self, row: usize) -> &str {
+        &self.rows[row].captions[0]
+    }
+
     fn load(&self, seed: u64, sample: Sample) -> Result<Loaded> {
         let info = &self.rows[sample.row];
         let dropped =
@@ -109,16 +139,14 @@ impl Loader {
             true => "",
             false => choose_caption(&info.captions, self.numerics.caption_choice, seed, sample, self.rows.len()),
         };
+        self.read(sample, caption)
+    }
+
+    fn read(&self, sample: Sample, caption: &str) -> Result<Loaded> {
+        let info = &self.rows[sample.row];
         let pictures = match &info.keys {
             Some(keys) => LoadedPictures::Packed(keys.clone()),
-            None => {
-                let row = self.dataset.row(sample.row)?;
-                let decode = |picture: &Picture| {
-                    let decoded = picture.bytes().and_then(Picture::decode);
-                    decoded.map_err(|reason| row_error(&self.dataset.place(sample.row), reason))
-                };
-                LoadedPictures::Decoded(Box::new([decode(&row.image)?, decode(&row.conditioning_image)?]))
-            }
+            None => LoadedPictures::Decoded(Box::new(self.pictures(sample.row)?)),
         };
         Ok(Loaded { sample, caption: caption.into(), pictures })
     }

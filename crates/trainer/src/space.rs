@@ -28,7 +28,7 @@ pub(crate) fn check(
     let kept = config.checkpoints_total_limit.map_or(1, |limit| limit as u64);
     let there = list(&config.output_dir)?.len() as u64;
     check_folder(&config.output_dir, "--output_dir", checkpoint * (kept + 1).saturating_sub(there).max(1))?;
-    if let Some(pack) = &config.pack_dir {
+    if let Some(pack) = &config.pack_folder() {
         let vae = encoders.vae_config();
         let side = config.numerics.resolution as u64 / vae.scale_factor() as u64;
         let moments = 2 * vae.latent_channels as u64 * side * side * size_of::<f32>() as u64;

@@ -10,7 +10,7 @@ use cogview4_model::{
     weights::{cast_parameters, named_gradients},
 };
 
-use crate::batch::MicroBatch;
+use crate::{batch::MicroBatch, config::Numerics};
 
 /// What a micro-batch gives.
 pub(crate) struct StepOutput {
@@ -29,27 +29,10 @@ pub(crate) fn training_copy(model: &CogView4Transformer, dtype: ComputeDtype) ->
 }
 
 /// Computes loss, in f32, and gradients.
-pub(crate) fn forward_backward(
-    model: &CogView4Transformer,
-    batch: &MicroBatch,
-    dtype: ComputeDtype,
-    resolution: usize,
-) -> StepOutput {
+pub(crate) fn forward_backward(model: &CogView4Transformer, batch: &MicroBatch, numerics: &Numerics) -> StepOutput {
     let samples = batch.timesteps.len();
-    let dtype = dtype.dtype();
-    let input = Tensor::cat(vec![batch.noisy.clone(), batch.control_latents.clone()], 1).cast(dtype);
-    let output = model.forward(TransformerInputs {
-        hidden_states: Tensor::from_inner(input),
-        encoder_hidden_states: Tensor::from_inner(batch.prompt_embeds.clone().cast(dtype)),
-        timesteps: &batch.timesteps,
-        sizes: &vec![SizeConditions::uncropped(resolution, resolution); samples],
-        hidden_text: batch.hidden_text.clone().map(Tensor::from_inner),
-    });
-    let output = output.cast(DType::F32);
-    let model_output = output.clone().inner().into_data();
-    let target = Tensor::from_inner(batch.noise.clone() - batch.image_latents.clone());
-    let values: usize = output.dims()[1..].iter().product();
-    let squares = (output - target).square().reshape([samples, values]).mean_dim(1);
+    let (output, squares) = squares(model, batch, numerics, true);
+    let model_output = output.inner().into_data();
     let weights = TensorData::new(batch.loss_weights.clone(), [samples, 1]);
     let loss = (squares * Tensor::<2>::from_data(weights, &batch_device(model))).mean();
     let gradients = loss.backward();
@@ -58,6 +41,40 @@ pub(crate) fn forward_backward(
         .map(|(key, data)| (key, data.convert_dtype(DType::F32).try_into_vec().expect("invariant: gradients are f32")))
         .collect();
     StepOutput { loss: f64::from(loss.into_scalar::<f32>()), model_output, gradients }
+}
+
+/// The loss of each sample, unweighted, of a model that is not on an autodiff device.
+pub(crate) fn sample_losses(model: &CogView4Transformer, batch: &MicroBatch, numerics: &Numerics) -> Vec<f32> {
+    let (_, squares) = squares(model, batch, numerics, false);
+    squares.into_data().try_into_vec().expect("invariant: losses are f32")
+}
+
+/// What the model predicts, `[B, C, h, w]`, and the mean square of its error, `[B, 1]`; both f32.
+fn squares(
+    model: &CogView4Transformer,
+    batch: &MicroBatch,
+    numerics: &Numerics,
+    autodiff: bool,
+) -> (Tensor<4>, Tensor<2>) {
+    let samples = batch.timesteps.len();
+    let dtype = numerics.compute_dtype.dtype();
+    let resolution = numerics.resolution as usize;
+    let input = Tensor::cat(vec![batch.noisy.clone(), batch.control_latents.clone()], 1).cast(dtype);
+    let text = batch.prompt_embeds.clone().cast(dtype);
+    let target = batch.noise.clone() - batch.image_latents.clone();
+    let hidden = batch.hidden_text.clone();
+    let output = model.forward(TransformerInputs {
+        hidden_states: if autodiff { Tensor::from_inner(input) } else { input },
+        encoder_hidden_states: if autodiff { Tensor::from_inner(text) } else { text },
+        timesteps: &batch.timesteps,
+        sizes: &vec![SizeConditions::uncropped(resolution, resolution); samples],
+        hidden_text: if autodiff { hidden.map(Tensor::from_inner) } else { hidden },
+    });
+    let output = output.cast(DType::F32);
+    let target = if autodiff { Tensor::from_inner(target) } else { target };
+    let values: usize = output.dims()[1..].iter().product();
+    let squares = (output.clone() - target).square().reshape([samples, values]).mean_dim(1);
+    (output, squares)
 }
 
 fn batch_device(model: &CogView4Transformer) -> burn::tensor::Device {

@@ -2,49 +2,74 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use burn::tensor::{DType, Device};
-use cogview4_data::{Pack, PackKey, first_rows, open_dataset, open_jsonl};
+use cogview4_data::{Dataset, Pack, TrainData, first_rows};
 use cogview4_model::{
     CogView4Transformer, CogView4TransformerConfig, FlowMatchEulerSchedulerConfig, GlmConfig,
     files::check_writable,
-    weights::{set_trained, update_parameters},
+    weights::{cast_parameters, set_trained, update_parameters},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::{
-    batch::{BatchMaker, Features},
+    batch::BatchMaker,
+    callbacks::{Callbacks, StepMetrics},
     checkpoint::{self, State},
-    config::{DataSource, Resume, TrainConfig},
+    config::{Resume, TrainConfig},
     dump::dump,
     error::{Result, TrainError},
-    features::{Encoders, Values},
-    loader::{Loaded, LoadedPictures, Loader, Prefetch},
-    metrics::{MetricsFile, StepMetrics, peak_memory_bytes},
+    features::{Encoders, FeatureSource},
+    loader::{Loader, Prefetch},
     optimizer::{AdamW, clip_grad_norm},
     plan::Plan,
     space,
     step::{forward_backward, training_copy},
+    trackers::{DatasetSample, Trackers, dataset_samples, peak_memory_bytes},
+    validation::{Probe, Validator, check_folder, load_controls},
 };
 
 /// A run that is ready to begin, or to go on.
+///
+/// ```no_run
+/// use cogview4_data::{Columns, open_dataset};
+/// use cogview4_trainer::{TrainConfig, Trainer};
+///
+/// let mut config = TrainConfig::new("CogView4-6B", "cogview4-control");
+/// config.max_train_steps = Some(1000);
+/// let data = open_dataset("open_pose_controlnet".as_ref(), &Columns::default())?;
+/// let outcome = Trainer::new(config, data)?.run(&mut ())?;
+/// println!("{} steps", outcome.steps);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Trainer {
     config: TrainConfig,
     device: Device,
     loader: Arc<Loader>,
-    encoders: Encoders,
-    pack: Option<Pack>,
+    features: FeatureSource,
+    validator: Validator,
+    samples: Vec<DatasetSample>,
     scheduler: FlowMatchEulerSchedulerConfig,
     model: CogView4Transformer,
     optimizer: AdamW,
     plan: Plan,
     total_steps: usize,
+}
+
+/// What a run has come to.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct TrainOutcome {
+    /// Optimiser steps made, earlier parts of the run included.
+    pub steps: usize,
+    /// Whether the run came to its end, and was not stopped.
+    pub completed: bool,
+    /// The transformer, in f32; [`PipelineLoader::transformer`](cogview4_control_pipeline::PipelineLoader::transformer)
+    /// takes it.
+    pub transformer: CogView4Transformer,
 }
 
 impl std::fmt::Debug for Trainer {
@@ -55,23 +80,24 @@ impl std::fmt::Debug for Trainer {
 
 impl Trainer {
     /// Opens and checks everything, fills the pack, and loads the transformer: the base model widened to a control model,
-    /// or a checkpoint. When `stop` is set, packing ends early with [`TrainError::Stopped`]; what is packed stays.
+    /// or a checkpoint. When [`TrainConfig::stop`] is set, packing ends early with [`TrainError::Stopped`]; what is packed
+    /// stays.
     ///
     /// # Errors
-    /// Anything that is wrong with the pipeline, the data set, or the checkpoint; nothing is trained then.
-    pub fn new(config: TrainConfig, stop: &AtomicBool) -> Result<Self> {
-        let device = config.device.open()?;
-        let output_dir = &config.output_dir;
-        std::fs::create_dir_all(output_dir)
-            .map_err(|error| TrainError::flag("--output_dir", format!("{}: {error}", output_dir.display())))?;
-        check_writable(&output_dir.join("metrics.jsonl"))?;
-        if let Some(path) = &config.dump_step {
-            check_writable(path)?;
+    /// Anything that is wrong with the settings, the pipeline, the data set, or the checkpoint; nothing is trained then.
+    pub fn new(config: TrainConfig, data: impl Into<TrainData>) -> Result<Self> {
+        config.check()?;
+        let TrainData { train, held_out } = data.into();
+        if train.is_empty() {
+            return Err(TrainError::flag("--dataset_name", "the data set has no rows"));
         }
+        let device = config.device.open()?;
+        let controls = load_controls(&config)?;
+        check_outputs(&config)?;
         let numerics = &config.numerics;
         let folder = &config.pretrained_model;
         let scheduler = FlowMatchEulerSchedulerConfig::load(&folder.join("scheduler").join("scheduler_config.json"))?;
-        let mut encoders = Encoders::open(folder, numerics.resolution, numerics.max_sequence_length, &device)?;
+        let encoders = Encoders::open(folder, numerics.resolution, numerics.max_sequence_length, &device)?;
         let resume = resume_from(&config)?;
         let transformer_folder = match &resume {
             Some((folder, _)) => folder.join("transformer"),
@@ -79,26 +105,28 @@ impl Trainer {
         };
         let transformer = check_transformer(&transformer_folder, &encoders, folder, resume.is_some())?;
         check_resolution(numerics.resolution as usize, &transformer, &encoders)?;
+        let pack = config.pack_folder().as_deref().map(Pack::open).transpose()?;
+        space::check(&config, &encoders, train.len(), &transformer)?;
 
-        let mut dataset = match &config.data {
-            DataSource::Dataset(path) => open_dataset(path, &config.columns)?,
-            DataSource::Jsonl(path) => open_jsonl(path, &config.columns)?,
+        let mut features = FeatureSource { encoders, pack };
+        let prepare = |dataset: Box<dyn Dataset>, features: &mut FeatureSource| {
+            let progress = ProgressBar::new(dataset.len() as u64);
+            progress.set_style(style(if features.pack.is_some() { "packing" } else { "checking" }));
+            let loader = Loader::prepare(dataset, numerics, features, (&progress, &config.stop));
+            progress.finish_and_clear();
+            loader
         };
-        if let Some(rows) = config.max_train_samples {
-            dataset = first_rows(dataset, rows);
-        }
-        if dataset.is_empty() {
-            return Err(TrainError::flag("--dataset_name", "the data set has no rows"));
-        }
-        let mut pack = config.pack_dir.as_deref().map(Pack::open).transpose()?;
-        space::check(&config, &encoders, dataset.len(), &transformer)?;
-        let progress = ProgressBar::new(dataset.len() as u64);
-        progress.set_style(style(if pack.is_some() { "packing" } else { "checking" }));
-        let loader = Loader::prepare(dataset, numerics, &encoders, pack.as_mut(), (&progress, stop))?;
-        progress.finish_and_clear();
-        if pack.is_some() {
+        let loader = prepare(train, &mut features)?;
+        let held_out = held_out.map(|held_out| prepare(first_rows(held_out, Probe::MAX_ROWS), &mut features));
+        let held_out = match held_out.transpose() {
+            Err(TrainError::Stopped) => return Err(TrainError::Stopped),
+            held_out => held_out,
+        };
+        let samples = dataset_samples(&loader, &config)?;
+        let validator = Validator::prepare(&config, (&loader, held_out), controls, &mut features, &device)?;
+        if features.pack.is_some() {
             // Training needs the memory; what they gave is in the pack.
-            encoders.unload();
+            features.encoders.unload();
         }
 
         let seed = match (&resume, config.seed) {
@@ -111,7 +139,7 @@ impl Trainer {
         let total_steps = config.max_train_steps.unwrap_or(config.num_train_epochs * plan.steps_per_epoch());
 
         let model = CogView4Transformer::load(&transformer_folder, DType::F32, &device)?;
-        let is_base = model.config().in_channels == encoders.vae_config().latent_channels;
+        let is_base = model.config().in_channels == features.encoders.vae_config().latent_channels;
         let model = if is_base { model.widen_input() } else { model };
         let model = set_trained(model, |key| numerics.is_trained(key));
         let (model, optimizer) = match &resume {
@@ -125,37 +153,78 @@ impl Trainer {
             None => (model, AdamW::new(numerics.adam)),
         };
         let loader = Arc::new(loader);
-        Ok(Self { device, loader, encoders, pack, scheduler, model, optimizer, plan, total_steps, config })
+        Ok(Self {
+            device,
+            loader,
+            features,
+            validator,
+            samples,
+            scheduler,
+            model,
+            optimizer,
+            plan,
+            total_steps,
+            config,
+        })
     }
 
-    /// Trains to the end, or until `stop` is set: then the step is finished and a checkpoint written.
+    /// Trains to the end, or until it is asked to stop: then the step is finished and a checkpoint written.
     ///
     /// # Errors
     /// A file that cannot be read or written; checkpoints that were written stay.
-    pub fn run(mut self, stop: &AtomicBool) -> Result<()> {
-        let mut metrics = MetricsFile::open(&self.config.output_dir, self.optimizer.steps)?;
+    pub fn run(mut self, callbacks: &mut impl Callbacks) -> Result<TrainOutcome> {
+        let steps = (self.optimizer.steps, self.total_steps);
+        let mut trackers = Trackers::open(&self.config, steps, self.validator.controls(), &self.samples)?;
         let progress = progress_bar(self.total_steps, self.optimizer.steps);
         let mut last_checkpoint = self.optimizer.steps;
         let workers = self.config.dataloader_num_workers;
         let loader = Arc::clone(&self.loader);
         let mut samples = Prefetch::start(loader, &self.plan, self.optimizer.steps, self.total_steps, workers);
         while self.optimizer.steps < self.total_steps {
+            if self.optimizer.steps.is_multiple_of(self.config.validation.steps) {
+                self.validate(&mut trackers, callbacks, &progress)?;
+            }
             let measured = self.step(&mut samples)?;
-            metrics.append(&measured)?;
+            trackers.on_step_end(&measured)?;
+            if callbacks.on_step_end(&measured).is_break() {
+                self.config.stop.request();
+            }
             progress.set_message(format!("loss {:.4}, lr {:.2e}", measured.loss, measured.lr));
             progress.inc(1);
-            let stopping = stop.load(Ordering::Relaxed);
+            let stopping = self.config.stop.is_requested();
             if self.optimizer.steps.is_multiple_of(self.config.checkpointing_steps) || stopping {
-                self.write_checkpoint()?;
+                callbacks.on_checkpoint(&self.write_checkpoint()?);
                 last_checkpoint = self.optimizer.steps;
             }
             if stopping {
+                trackers.finish("stopped")?;
                 progress.abandon_with_message(format!("stopped after step {last_checkpoint}"));
-                return Ok(());
+                return Ok(TrainOutcome { steps: self.optimizer.steps, completed: false, transformer: self.model });
             }
         }
+        checkpoint::save_transformer(&self.model, &self.config.output_dir, self.config.save_dtype)?;
+        self.validate(&mut trackers, callbacks, &progress)?;
+        trackers.finish("finished")?;
         progress.finish();
-        checkpoint::save_transformer(&self.model, &self.config.output_dir, self.config.save_dtype)
+        Ok(TrainOutcome { steps: self.optimizer.steps, completed: true, transformer: self.model })
+    }
+
+    /// Measures and draws, unless an earlier part of the run has done so at this step.
+    fn validate(&self, trackers: &mut Trackers, callbacks: &mut impl Callbacks, progress: &ProgressBar) -> Result<()> {
+        let step = self.optimizer.steps;
+        if trackers.is_validated(step) {
+            return Ok(());
+        }
+        progress.set_message("validating");
+        let model = cast_parameters(self.model.clone(), self.config.numerics.compute_dtype.dtype());
+        let around = (&self.scheduler, &self.config.stop);
+        if let Some(validation) = self.validator.run(step, &model, &self.batch_maker(), around)? {
+            trackers.on_validation_end(&validation)?;
+            if callbacks.on_validation_end(&validation).is_break() {
+                self.config.stop.request();
+            }
+        }
+        Ok(())
     }
 
     /// Makes one optimiser step.
@@ -169,10 +238,10 @@ impl Trainer {
         for (number, micro) in samples.chunks(numerics.train_batch_size).enumerate() {
             let features = micro
                 .iter()
-                .map(|&sample| prefetch.next(sample).and_then(|loaded| self.features(loaded)))
+                .map(|&sample| prefetch.next(sample).and_then(|loaded| self.features.sample(loaded)))
                 .collect::<Result<Vec<_>>>()?;
             let batch = self.batch_maker().make(&features);
-            let output = forward_backward(&model, &batch, numerics.compute_dtype, numerics.resolution as usize);
+            let output = forward_backward(&model, &batch, &numerics);
             if let (0, 0, Some(path)) = (step, number, &self.config.dump_step) {
                 dump(path, &batch, &output, numerics.resolution)?;
             }
@@ -210,7 +279,7 @@ impl Trainer {
     }
 
     fn batch_maker(&self) -> BatchMaker<'_> {
-        let vae = self.encoders.vae_config();
+        let vae = self.features.encoders.vae_config();
         BatchMaker {
             numerics: &self.config.numerics,
             scheduler: &self.scheduler,
@@ -222,25 +291,7 @@ impl Trainer {
         }
     }
 
-    /// What the frozen models make of a sample.
-    fn features(&mut self, loaded: Loaded) -> Result<Features> {
-        let Self { encoders, pack, .. } = self;
-        let [image, control] = match loaded.pictures {
-            LoadedPictures::Decoded(pictures) => [encoders.moments(&pictures[0])?, encoders.moments(&pictures[1])?],
-            LoadedPictures::Packed([image, control]) => {
-                let pack = pack.as_mut().expect("invariant: packed pictures have a pack");
-                [read(pack, &image)?, read(pack, &control)?]
-            }
-        };
-        let tokens = encoders.tokenize(&loaded.caption)?;
-        let embeds = match pack {
-            Some(pack) => read(pack, &encoders.caption_key(&tokens)?)?,
-            None => encoders.embeds(&tokens)?,
-        };
-        Ok(Features { sample: loaded.sample, image, control, embeds, pads: tokens.pads })
-    }
-
-    fn write_checkpoint(&self) -> Result<()> {
+    fn write_checkpoint(&self) -> Result<PathBuf> {
         let depends = self.config.numerics.schedule.depends_on_total();
         let state = State {
             step: self.optimizer.steps,
@@ -257,14 +308,24 @@ impl Trainer {
         };
         let limit = self.config.checkpoints_total_limit;
         let saved = (&self.model, self.config.save_dtype);
-        checkpoint::write(&self.config.output_dir, &state, saved, &self.optimizer, limit)?;
-        Ok(())
+        checkpoint::write(&self.config.output_dir, &state, saved, &self.optimizer, limit)
     }
 }
 
-fn read(pack: &mut Pack, key: &PackKey) -> Result<Values> {
-    let (shape, values) = pack.read(key)?;
-    Ok(Values { shape, values })
+/// Makes the folders, and checks that what the run will write can be written.
+fn check_outputs(config: &TrainConfig) -> Result<()> {
+    let output_dir = &config.output_dir;
+    let folders = [("--output_dir", Some(output_dir.clone())), ("--logging_dir", config.tensorboard_folder())];
+    for (flag, folder) in folders {
+        let Some(folder) = folder else { continue };
+        std::fs::create_dir_all(&folder)
+            .map_err(|error| TrainError::flag(flag, format!("{}: {error}", folder.display())))?;
+    }
+    for file in ["metrics.jsonl", "validation.jsonl", "report.html"] {
+        check_writable(&output_dir.join(file))?;
+    }
+    check_folder(config)?;
+    config.dump_step.iter().try_for_each(|path| Ok(check_writable(path)?))
 }
 
 /// Adds `part` times the gradients of a micro-batch.

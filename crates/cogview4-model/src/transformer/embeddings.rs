@@ -43,6 +43,14 @@ impl PatchEmbed {
         self
     }
 
+    /// Norm of the second half of the columns.
+    pub(super) fn control_norm(&self) -> f64 {
+        let weight = self.proj.weight.val();
+        let [_, columns] = weight.dims();
+        let control = weight.narrow(1, columns / 2, columns - columns / 2).cast(DType::F32);
+        f64::from(control.square().sum().into_scalar::<f32>()).sqrt()
+    }
+
     /// `[B, C, H, W]` to `[B, patches, D]`, and `[B, S, text_embed_dim]` to `[B, S, D]`.
     pub(crate) fn forward(&self, hidden_states: Tensor<4>, encoder_hidden_states: Tensor<3>) -> [Tensor<3>; 2] {
         let [batch, channels, height, width] = hidden_states.dims();

@@ -122,6 +122,12 @@ impl CogView4Transformer {
         self
     }
 
+    /// Norm of the part of `patch_embed.proj.weight` that takes the control latents, the second half of the input channels:
+    /// 0 in a base model that was just widened.
+    pub fn control_norm(&self) -> f64 {
+        self.patch_embed.control_norm()
+    }
+
     /// The sizes of this model.
     pub fn config(&self) -> &CogView4TransformerConfig {
         &self.config

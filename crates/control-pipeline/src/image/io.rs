@@ -51,6 +51,16 @@ pub fn decode_image(bytes: Vec<u8>) -> Result<RgbImage, String> {
     Ok(image)
 }
 
+/// Encodes a picture as PNG.
+///
+/// # Panics
+/// When it has no pixels.
+pub fn encode_png(image: &RgbImage) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.write_to(&mut bytes, ImageFormat::Png).expect("a picture with pixels");
+    bytes.into_inner()
+}
+
 fn download(url: &str) -> Result<Vec<u8>, String> {
     let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(DOWNLOAD_TIMEOUT)).build().into();
     let mut response = agent.get(url).call().map_err(|error| error.to_string())?;

@@ -5,7 +5,7 @@ mod opencv;
 mod pillow;
 mod processor;
 
-pub use io::{check_image_output, decode_image, load_image, numbered, save_image};
+pub use io::{check_image_output, decode_image, encode_png, load_image, numbered, save_image};
 pub use pillow::{Filter, resize};
 pub use processor::VaeImageProcessor;
 

@@ -13,6 +13,7 @@ use crate::{
 /// What a picture follows. Made by `into` from a picture, a list of pictures, or a tensor.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "a request holds one")]
 pub enum ControlImage {
     /// One picture for all prompts, or one for each; any size.
     Images(Vec<RgbImage>),

@@ -7,6 +7,7 @@ use crate::error::{PipelineError, Result};
 /// What to draw: texts, or their embeddings. Made by `into` from `&str`, `String`, lists of them, or [`PromptEmbeds`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "a request holds two")]
 pub enum Prompt {
     /// Texts, one for each set of pictures.
     Texts(Vec<String>),

@@ -1,12 +1,6 @@
 //! `train_control_cogview4`: the command line of the reference script.
 
-use std::{
-    process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use cogview4_trainer::{TrainError, Trainer, args::Args, cli::run_main};
@@ -16,12 +10,11 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<()> {
-    let config = args.resolve()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let handler = Arc::clone(&stop);
-    ctrlc::set_handler(move || handler.store(true, Ordering::Relaxed)).context("installing the signal handler")?;
-    match Trainer::new(config, &stop).and_then(|trainer| trainer.run(&stop)) {
+    let (config, data) = args.resolve()?;
+    let stop = config.stop.clone();
+    ctrlc::set_handler(move || stop.request()).context("installing the signal handler")?;
+    match Trainer::new(config, data.open()?).and_then(|trainer| trainer.run(&mut ())) {
         Err(TrainError::Stopped) => Ok(()),
-        result => Ok(result?),
+        result => Ok(result.map(drop)?),
     }
 }

@@ -30,12 +30,21 @@ fn what_is_out_of_range_or_not_there_is_refused_by_name() {
         (&["--push_to_hub"], "--push_to_hub"),
         (&["--hub_token", "x"], "--hub_token"),
         (&["--report_to", "wandb"], "--report_to"),
-        (&["--validation_prompt", "a", "b"], "--validation_prompt"),
-        (&["--validation_image", "a.png"], "--validation_image"),
+        (&["--report_to", "comet_ml"], "--report_to"),
+        (&["--report_to", "mlflow"], "--report_to"),
+        (&["--validation_prompt", "a"], "--validation_prompt"),
+        (&["--validation_image", "0.png"], "--validation_image"),
+        (&["--validation_prompt", "a", "b", "--validation_image", "0.png", "1.png", "2.png"], "--validation_prompt"),
+        (&["--validation_prompt", "a", "--validation_image", "absent.png"], "--validation_image: image absent.png"),
+        (&["--validation_prompt", "a", "--validation_image", "train.jsonl"], "--validation_image: image train.jsonl"),
+        (&["--validation_steps", "0"], "--validation_steps"),
+        (&["--num_validation_images", "0"], "--num_validation_images"),
+        (&["--guidance_scale", "inf"], "--guidance_scale"),
+        (&["--max_train_samples", "0"], "--max_train_samples"),
         (&["--offload"], "--offload"),
         (&["--config_file", "a.yaml"], "--config_file"),
         (&["--allow_tf32"], "--allow_tf32"),
-        (&["--log_dataset_samples"], "--log_dataset_samples"),
+        (&["--logging_dir", "../train.jsonl"], "--logging_dir"),
         (&["--device", "cuda"], "cuda"),
         (&["--rank", "4"], "--rank"),
         (&["--pretrained_model_name_or_path", "absent"], "absent"),
@@ -44,7 +53,7 @@ fn what_is_out_of_range_or_not_there_is_refused_by_name() {
         (&["--pack_dir", "train.jsonl"], "train.jsonl"),
     ] {
         workplace.refuses(flags, &[culprit]);
-        assert!(!workplace.path("out/checkpoint-1").exists());
+        assert!(!workplace.path("out/diffusion_pytorch_model.safetensors").exists());
     }
     let bare = std::process::Command::new(env!("CARGO_BIN_EXE_train_control_cogview4")).output().unwrap();
     assert!(!bare.status.success());

@@ -3,38 +3,9 @@
 use std::{fs, path::Path};
 
 use burn::tensor::DType;
-use cogview4_model::weights::{WeightFiles, save_tensors};
+use cogview4_model::weights::WeightFiles;
 
-use crate::support::{Workplace, fixtures};
-
-const PROJECTION: &str = "patch_embed.proj.weight";
-
-/// The fixture pipeline with a base transformer: the columns of the control latents are cut off.
-fn base_pipeline(workplace: &Workplace) -> String {
-    let (from, to) = (fixtures().join("plain"), workplace.path("base"));
-    for component in ["transformer", "vae", "text_encoder", "tokenizer", "scheduler"] {
-        fs::create_dir_all(to.join(component)).unwrap();
-        for entry in fs::read_dir(from.join(component)).unwrap().map(Result::unwrap) {
-            fs::copy(entry.path(), to.join(component).join(entry.file_name())).unwrap();
-        }
-    }
-    let config = to.join("transformer/config.json");
-    let text = fs::read_to_string(&config).unwrap().replace("\"in_channels\": 32", "\"in_channels\": 16");
-    fs::write(config, text).unwrap();
-    let files = open(&from.join("transformer"));
-    let tensors = files.keys().map(|key| {
-        let data = files.read(key, DType::F32).unwrap();
-        if key != PROJECTION {
-            return (key, data);
-        }
-        let [rows, columns] = [data.shape()[0], data.shape()[1]];
-        let values: Vec<f32> = data.try_to_vec().unwrap();
-        let kept = values.chunks(columns).flat_map(|row| &row[..columns / 2]).copied().collect::<Vec<_>>();
-        (key, burn::tensor::TensorData::new(kept, [rows, columns / 2]))
-    });
-    save_tensors(&to.join("transformer/diffusion_pytorch_model.safetensors"), tensors).unwrap();
-    to.to_str().unwrap().into()
-}
+use crate::support::{Workplace, assets, fixtures};
 
 fn open(folder: &Path) -> WeightFiles {
     WeightFiles::open(folder, "diffusion_pytorch_model").unwrap()
@@ -42,7 +13,7 @@ fn open(folder: &Path) -> WeightFiles {
 
 /// Norm of the columns that take the latents, and of those that take the control latents.
 fn projection_norms(folder: &Path) -> [f32; 2] {
-    let data = open(folder).read(PROJECTION, DType::F32).unwrap();
+    let data = open(folder).read("patch_embed.proj.weight", DType::F32).unwrap();
     let columns = data.shape()[1];
     let values: Vec<f32> = data.try_to_vec().unwrap();
     let norm = |begin: usize| {
@@ -55,7 +26,7 @@ fn projection_norms(folder: &Path) -> [f32; 2] {
 #[test]
 fn a_base_model_is_widened_and_its_control_columns_move() {
     let workplace = Workplace::new();
-    let base = base_pipeline(&workplace);
+    let base = workplace.base_pipeline(&fixtures().join("plain"));
     let flags =
         |output, rate| ["--pretrained_model_name_or_path", &base, "--output_dir", output, "--learning_rate", rate];
     workplace.succeeds(&flags("still", "0"));
@@ -72,8 +43,7 @@ fn a_base_model_is_widened_and_its_control_columns_move() {
 #[test]
 fn the_loss_falls_by_a_quarter_on_the_figures() {
     let workplace = Workplace::new();
-    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets");
-    let (demo, figures) = (assets.join("demo"), assets.join("figures.parquet"));
+    let (demo, figures) = (assets().join("demo"), assets().join("figures.parquet"));
     let flags = [
         ["--pretrained_model_name_or_path", demo.to_str().unwrap()],
         ["--dataset_name", figures.to_str().unwrap()],

@@ -7,3 +7,4 @@ mod flags;
 mod learning;
 mod resume;
 mod support;
+mod validation;

@@ -6,6 +6,8 @@ use std::{
     process::{Command, Output},
 };
 
+use burn::tensor::{DType, TensorData};
+use cogview4_model::weights::{WeightFiles, save_tensors};
 use image::{Rgb, RgbImage};
 
 /// Rows of the data set; not a multiple of any batch below.
@@ -13,6 +15,10 @@ const ROWS: usize = 11;
 
 pub(crate) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
+}
+
+pub(crate) fn assets() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets")
 }
 
 /// A folder with a data set, for runs in it.
@@ -97,8 +103,41 @@ impl Workplace {
         }
     }
 
+    /// A copy of a control pipeline, with a base transformer: the columns of the control latents are cut off.
+    pub(crate) fn base_pipeline(&self, from: &Path) -> String {
+        let to = self.path("base");
+        for component in ["transformer", "vae", "text_encoder", "tokenizer", "scheduler"] {
+            fs::create_dir_all(to.join(component)).unwrap();
+            for entry in fs::read_dir(from.join(component)).unwrap().map(Result::unwrap) {
+                fs::copy(entry.path(), to.join(component).join(entry.file_name())).unwrap();
+            }
+        }
+        let config = to.join("transformer/config.json");
+        let text = fs::read_to_string(&config).unwrap().replace("\"in_channels\": 32", "\"in_channels\": 16");
+        fs::write(config, text).unwrap();
+        let files = WeightFiles::open(&from.join("transformer"), "diffusion_pytorch_model").unwrap();
+        let tensors = files.keys().map(|key| {
+            let data = files.read(key, DType::F32).unwrap();
+            if key != "patch_embed.proj.weight" {
+                return (key, data);
+            }
+            let [rows, columns] = [data.shape()[0], data.shape()[1]];
+            let values: Vec<f32> = data.try_to_vec().unwrap();
+            let kept = values.chunks(columns).flat_map(|row| &row[..columns / 2]).copied().collect::<Vec<_>>();
+            (key, TensorData::new(kept, [rows, columns / 2]))
+        });
+        save_tensors(&to.join("transformer/diffusion_pytorch_model.safetensors"), tensors).unwrap();
+        to.to_str().unwrap().into()
+    }
+
     pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
         fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The objects of a file of JSON lines.
+    pub(crate) fn json_lines(&self, name: &str) -> Vec<serde_json::Value> {
+        let text = fs::read_to_string(self.path(name)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     /// The lines of `metrics.jsonl` without what depends on the clock.

@@ -1,0 +1,157 @@
+//! Validation pictures: drawn as the pipeline draws, with the models that the run holds already.
+
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use cogview4_control_pipeline::{
+    Filter, PromptEmbeds, Sampler, StepEnd, VaeImageProcessor, load_image, resize, save_image,
+};
+use cogview4_model::{
+    AutoencoderKl, CogView4Transformer, FlowMatchEulerScheduler, FlowMatchEulerSchedulerConfig, TorchGenerator,
+    files::check_writable, scheduler::StepSchedule, transformer::SizeConditions,
+};
+use image::RgbImage;
+
+use super::{FOLDER, ValidationImage};
+use crate::{
+    batch::BatchMaker,
+    config::TrainConfig,
+    error::{Result, TrainError},
+    features::{FeatureSource, Values},
+    stop::StopFlag,
+};
+
+/// Denoising steps of a validation picture, as in the reference.
+const STEPS: usize = 50;
+
+/// A prompt with its control image, loaded.
+pub(crate) struct ControlPicture {
+    pub prompt: String,
+    /// As the model sees it: a square of the run's resolution.
+    pub image: RgbImage,
+}
+
+/// Loads the control images of a run.
+pub(crate) fn load_controls(config: &TrainConfig) -> Result<Vec<ControlPicture>> {
+    let side = config.numerics.resolution;
+    let load = |pair: &crate::config::ValidationPair| {
+        let image =
+            load_image(&pair.image).map_err(|error| TrainError::flag("--validation_image", error.to_string()))?;
+        Ok(ControlPicture { prompt: pair.prompt.clone(), image: resize(&image, side, side, Filter::Lanczos) })
+    };
+    config.validation.pairs.iter().map(load).collect()
+}
+
+/// Makes the folder of the pictures, and checks that they can be written.
+pub(crate) fn check_folder(config: &TrainConfig) -> Result<()> {
+    if config.validation.pairs.is_empty() {
+        return Ok(());
+    }
+    let folder = config.output_dir.join(FOLDER);
+    std::fs::create_dir_all(&folder)
+        .map_err(|error| TrainError::flag("--output_dir", format!("{}: {error}", folder.display())))?;
+    Ok(check_writable(&folder.join("step-0-1-1.png"))?)
+}
+
+/// Everything that drawing needs but the transformer.
+pub(crate) struct PictureValidation {
+    pub controls: Vec<ControlPicture>,
+    /// Of each control picture: normalised control latents `[1, C, h, w]`, and the prompt.
+    inputs: Vec<(Tensor<4>, PromptEmbeds)>,
+    negative: PromptEmbeds,
+    vae: AutoencoderKl,
+    output_dir: PathBuf,
+    num_validation_images: usize,
+    guidance_scale: f64,
+}
+
+impl PictureValidation {
+    pub(crate) fn prepare(
+        config: &TrainConfig,
+        controls: Vec<ControlPicture>,
+        features: &mut FeatureSource,
+        device: &Device,
+    ) -> Result<Self> {
+        let strict = config.numerics.strict_text_mask;
+        let mut inputs = Vec::with_capacity(controls.len());
+        for control in &controls {
+            let side = config.numerics.resolution as usize;
+            let pixels = VaeImageProcessor.preprocess(&control.image, side, side, DType::F32, device);
+            let vae = features.encoders.vae()?;
+            let latents = vae.normalize(vae.encode(pixels).mode());
+            inputs.push((latents, prompt_embeds(features.text(&control.prompt)?, strict, device)));
+        }
+        Ok(Self {
+            controls,
+            inputs,
+            negative: prompt_embeds(features.text("")?, strict, device),
+            vae: features.encoders.vae()?.clone(),
+            output_dir: config.output_dir.clone(),
+            num_validation_images: config.validation.num_validation_images,
+            guidance_scale: config.validation.guidance_scale,
+        })
+    }
+
+    /// Draws and writes every picture; nothing when `stop` is set meanwhile. Repeat `j` has the seed of the run plus `j - 1`.
+    pub(crate) fn draw(
+        &self,
+        step: usize,
+        model: &CogView4Transformer,
+        maker: &BatchMaker<'_>,
+        (scheduler, stop): (&FlowMatchEulerSchedulerConfig, &StopFlag),
+    ) -> Result<Option<Vec<ValidationImage>>> {
+        let [_, _, height, width] = self.inputs[0].0.dims();
+        let seq_len = height * width / (maker.patch_size * maker.patch_size);
+        let schedule = FlowMatchEulerScheduler::new(scheduler, &StepSchedule::Steps(STEPS), seq_len)?;
+        let side = maker.numerics.resolution as usize;
+        let sampler = Sampler {
+            transformer: model,
+            schedule: &schedule,
+            guidance_scale: self.guidance_scale,
+            sizes: SizeConditions::uncropped(side, side),
+            dtype: maker.numerics.compute_dtype.dtype(),
+        };
+        let mut stop_if_asked = |_: &mut StepEnd| match stop.is_requested() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
+        let mut images = Vec::new();
+        for (pair, ((control_latents, prompt), control)) in self.inputs.iter().zip(&self.controls).enumerate() {
+            for repeat in 0..self.num_validation_images {
+                let seed = maker.seed.wrapping_add(repeat as u64);
+                let shape = control_latents.dims();
+                let noise = TorchGenerator::new(seed).randn(shape.iter().product());
+                let noise = Tensor::from_data(TensorData::new(noise, shape), (maker.device, DType::F32));
+                let negative = (self.guidance_scale > 1.0).then(|| self.negative.clone());
+                let latents =
+                    sampler.run(noise, Some(control_latents), prompt.clone(), negative, &mut stop_if_asked)?;
+                if stop.is_requested() {
+                    return Ok(None);
+                }
+                let file = Path::new(FOLDER).join(format!("step-{step}-{}-{}.png", pair + 1, repeat + 1));
+                let pixels = self.vae.decode(self.vae.denormalize(latents));
+                save_image(&VaeImageProcessor.postprocess(pixels)[0], &self.output_dir.join(&file))?;
+                images.push(ValidationImage {
+                    file,
+                    pair: pair + 1,
+                    repeat: repeat + 1,
+                    seed,
+                    prompt: control.prompt.clone(),
+                });
+            }
+        }
+        Ok(Some(images))
+    }
+}
+
+fn prompt_embeds((values, pads): (Values, usize), strict: bool, device: &Device) -> PromptEmbeds {
+    let [seq, width] = [values.shape[0], values.shape[1]];
+    let hidden = (0..seq).map(|token| token < pads).collect::<Vec<bool>>();
+    PromptEmbeds {
+        embeds: Tensor::from_data(TensorData::new(values.values, [1, seq, width]), (device, DType::F32)),
+        hidden: strict.then(|| Tensor::from_data(TensorData::new(hidden, [1, seq]), device)),
+    }
+}
