@@ -5,6 +5,7 @@
 mod data;
 mod flags;
 mod learning;
+mod looking;
 mod resume;
 mod support;
 mod validation;
