@@ -61,6 +61,16 @@ impl PromptTokenizer {
         Ok(Self { tokenizer, pad_token_id, truncation, special_tokens })
     }
 
+    /// Number of tokens of a prompt with its special tokens, before it is cut or padded.
+    ///
+    /// # Errors
+    /// A prompt that cannot be tokenized.
+    pub fn count(&self, prompt: &str) -> Result<usize> {
+        let encoding = self.tokenizer.encode(prompt, false);
+        let encoding = encoding.map_err(|error| PipelineError::bad_input("prompt", error.to_string()))?;
+        Ok(encoding.len() + self.special_tokens)
+    }
+
     /// Tokenizes one prompt with its special tokens: cut to `max_sequence_length`, then padded on the left to a multiple
     /// of 16.
     ///

@@ -4,6 +4,7 @@
 mod draws;
 mod error;
 pub mod html;
+pub mod lint;
 mod pack;
 mod source;
 mod transform;

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use cogview4_control_pipeline::ControlLatents;
 use cogview4_data::Columns;
 use cogview4_model::{ComputeDtype, DeviceSpec};
@@ -19,6 +19,26 @@ use crate::{
 };
 
 /// Fine-tune a CogView4 Control model on pairs of pictures and control images.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "train_control_cogview4", args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// What to train.
+    #[command(flatten)]
+    pub train: Args,
+    /// Something else than training.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What can be done beside training.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Look at every pair of the data set before training, with the same flags: a table, a page OUTPUT_DIR/check.html, and
+    /// a non-zero status when something is wrong
+    Check(Box<Args>),
+}
+
+/// The flags of a run.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "train_control_cogview4", rename_all = "snake_case", allow_negative_numbers = true)]
 pub struct Args {

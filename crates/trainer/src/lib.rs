@@ -4,6 +4,7 @@
 pub mod args;
 mod batch;
 mod callbacks;
+pub mod check;
 mod checkpoint;
 pub mod cli;
 mod config;

@@ -430,7 +430,8 @@ fn progress_bar(total: usize, done: usize) -> ProgressBar {
     progress
 }
 
-fn style(what: &str) -> ProgressStyle {
+/// Looks of a progress bar.
+pub(crate) fn style(what: &str) -> ProgressStyle {
     let template =
         format!("{what} {{percent:>3}}%|{{bar:40}}| {{pos}}/{{len}} [{{elapsed}}<{{eta}}, {{per_sec}}] {{msg}}");
     ProgressStyle::with_template(&template).expect("invariant: the template is valid")

@@ -2,14 +2,26 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use cogview4_trainer::{TrainError, Trainer, args::Args, cli::run_main};
+use anyhow::{Context, Result, ensure};
+use cogview4_trainer::{
+    TrainError, Trainer,
+    args::{Args, Cli, Command},
+    check::check,
+    cli::run_main,
+};
 
 fn main() -> ExitCode {
-    run_main(run)
+    run_main(|cli: Cli| match cli.command {
+        None => train(cli.train),
+        Some(Command::Check(args)) => {
+            let report = check(*args, &mut std::io::stdout())?;
+            ensure!(report.findings.is_empty(), "{} of {} rows have findings", report.bad_rows(), report.rows);
+            Ok(())
+        }
+    })
 }
 
-fn run(args: Args) -> Result<()> {
+fn train(args: Args) -> Result<()> {
     let (config, data) = args.resolve()?;
     let stop = config.stop.clone();
     ctrlc::set_handler(move || stop.request()).context("installing the signal handler")?;

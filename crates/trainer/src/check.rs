@@ -1,0 +1,46 @@
+//! `train_control_cogview4 check`: every pair is looked at before any training.
+
+use std::io::Write;
+
+use cogview4_control_pipeline::PromptTokenizer;
+use cogview4_data::lint::{LintOptions, LintReport, lint};
+use cogview4_model::files::{check_writable, write_atomic};
+use indicatif::ProgressBar;
+
+use crate::{
+    args::Args,
+    error::{Result, TrainError},
+    trainer::style,
+};
+
+/// Looks at the data set of a command line. Writes the table to `table` and the page to `check.html` in the output
+/// folder. Without a pipeline, lengths of captions are not looked at.
+///
+/// # Errors
+/// Flags that are out of range, a data set that cannot be opened, or files that cannot be written.
+pub fn check(args: Args, table: &mut dyn Write) -> Result<LintReport> {
+    let data = args.data()?;
+    let tokenizer = args.pretrained_model_name_or_path.as_ref().map(|folder| folder.join("tokenizer"));
+    let tokenizer = tokenizer.map(|folder| PromptTokenizer::load(&folder)).transpose()?;
+    let config = args.config()?;
+    config.check()?;
+    let data = data.open()?.train;
+    let page = config.output_dir.join("check.html");
+    std::fs::create_dir_all(&config.output_dir)
+        .map_err(|error| TrainError::flag("--output_dir", format!("{}: {error}", config.output_dir.display())))?;
+    check_writable(&page)?;
+    // What cannot be tokenized has no length; training refuses it by row.
+    let count = tokenizer.map(|tokenizer| move |caption: &str| tokenizer.count(caption).unwrap_or_default());
+    let options = LintOptions {
+        resolution: config.numerics.resolution,
+        max_sequence_length: config.numerics.max_sequence_length,
+        count_tokens: count.as_ref().map(|count| count as &(dyn Fn(&str) -> usize + Sync)),
+    };
+    let progress = ProgressBar::new(data.len() as u64);
+    progress.set_style(style("checking"));
+    let report = lint(&*data, options, |rows| progress.inc(rows as u64));
+    progress.finish_and_clear();
+    write_atomic(&page, report.to_html(&*data).as_bytes())?;
+    write!(table, "{report}\nsee {}\n", page.display()).map_err(|error| TrainError::checkpoint(&page, error))?;
+    Ok(report)
+}
