@@ -80,7 +80,9 @@ def figures(rows: int) -> None:
     rng = np.random.default_rng(11)
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     schema = pa.schema([("image", image), ("conditioning_image", image), ("text", pa.string())])
-    pq.write_table(pa.Table.from_pylist([figure(rng) for _ in range(rows)], schema), ASSETS / "figures.parquet")
+    drawn = [figure(rng) for _ in range(rows)]
+    pq.write_table(pa.Table.from_pylist(drawn, schema), ASSETS / "figures.parquet")
+    (ASSETS / "figure.png").write_bytes(drawn[50]["conditioning_image"]["bytes"])
 
 
 def main() -> None:

@@ -10,6 +10,14 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ModelError, Result};
 
 /// A device by name: `flex` (pure-Rust CPU). Further names are known, so that asking for one gets a useful answer.
+///
+/// ```
+/// use cogview4_model::DeviceSpec;
+///
+/// let device = "flex".parse::<DeviceSpec>()?.open()?;
+/// assert!("tpu".parse::<DeviceSpec>().is_err());
+/// # Ok::<(), cogview4_model::ModelError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]

@@ -9,6 +9,14 @@ use std::f64::consts::TAU;
 use rand_mt::Mt;
 
 /// The CPU generator of PyTorch: a Mersenne Twister with PyTorch's way of making normal numbers.
+///
+/// ```
+/// use cogview4_model::TorchGenerator;
+///
+/// // torch.randn(2, generator=torch.Generator("cpu").manual_seed(0))
+/// let noise = TorchGenerator::new(0).randn(2);
+/// assert!((noise[0] - 1.5410).abs() < 1e-4 && (noise[1] + 0.2934).abs() < 1e-4);
+/// ```
 #[derive(Debug, Clone)]
 pub struct TorchGenerator {
     engine: Mt,

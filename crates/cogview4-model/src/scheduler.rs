@@ -116,6 +116,16 @@ impl FlowMatchEulerSchedulerConfig {
 }
 
 /// The series of one run: `timesteps` for the model, `sigmas` for the noise, one longer and ending at 0.
+///
+/// ```
+/// use cogview4_model::{FlowMatchEulerScheduler, FlowMatchEulerSchedulerConfig, scheduler::StepSchedule};
+///
+/// let config = FlowMatchEulerSchedulerConfig::default();
+/// let series = FlowMatchEulerScheduler::new(&config, &StepSchedule::Steps(4), 1024)?;
+/// assert_eq!(series.timesteps, [1000.0, 667.0, 334.0, 1.0]);
+/// assert_eq!((series.sigmas.len(), series.sigmas[4]), (5, 0.0));
+/// # Ok::<(), cogview4_model::ModelError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlowMatchEulerScheduler {
     /// Unshifted timesteps in [0, 1000], one a step.

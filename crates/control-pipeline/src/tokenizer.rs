@@ -12,6 +12,15 @@ const PAD_MULTIPLE: usize = 16;
 const DEFAULT_PAD_TOKEN: &str = "<|endoftext|>";
 
 /// Turns prompts into token ids.
+///
+/// ```no_run
+/// use cogview4_control_pipeline::PromptTokenizer;
+///
+/// let tokenizer = PromptTokenizer::load("CogView4-6B/tokenizer".as_ref())?;
+/// let prompt = tokenizer.encode("a red fox in the snow", 1024)?;
+/// assert_eq!(prompt.ids.len() % 16, 0);
+/// # Ok::<(), cogview4_control_pipeline::PipelineError>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct PromptTokenizer {
     tokenizer: Tokenizer,

@@ -29,6 +29,13 @@ pub enum Stream {
 }
 
 /// The random numbers of one (seed, stream, index).
+///
+/// ```
+/// use cogview4_data::{Draws, Stream};
+///
+/// let draw = || Draws::new(7, Stream::Noise, 12).normals(3);
+/// assert_eq!(draw(), draw());
+/// ```
 #[derive(Debug, Clone)]
 pub struct Draws(ChaCha8Rng);
 

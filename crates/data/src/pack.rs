@@ -54,6 +54,20 @@ impl Entry {
 }
 
 /// A pack that is open for reading and appending.
+///
+/// ```
+/// use cogview4_data::{Pack, PackKey};
+///
+/// # let folder = std::env::temp_dir().join("cogview4-pack-example");
+/// let mut pack = Pack::open(&folder)?;
+/// let key = PackKey::new(&[b"what the values depend on"]);
+/// if !pack.contains(&key) {
+///     pack.append(key.clone(), &[2, 1], &[0.5, 1.5])?;
+/// }
+/// assert_eq!(pack.read(&key)?, (vec![2, 1], vec![0.5, 1.5]));
+/// # std::fs::remove_dir_all(folder).unwrap();
+/// # Ok::<(), cogview4_data::DataError>(())
+/// ```
 #[derive(Debug)]
 pub struct Pack {
     folder: PathBuf,

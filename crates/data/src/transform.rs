@@ -6,6 +6,14 @@ use cogview4_control_pipeline::{Filter, resize};
 use image::RgbImage;
 
 /// Resizes to a square, whatever the shape of the picture, with Pillow's bilinear filter, and maps bytes to [-1, 1].
+///
+/// ```
+/// use burn::tensor::Device;
+/// use cogview4_data::ImageTransform;
+///
+/// let pixels = ImageTransform { resolution: 32 }.apply(&image::RgbImage::new(50, 40), &Device::flex());
+/// assert_eq!(pixels.dims(), [1, 3, 32, 32]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageTransform {
     /// Side of the square in pixels.

@@ -327,6 +327,7 @@ impl Args {
             logging_dir: (self.report_to != "none").then_some(self.logging_dir),
             tracker_project_name: self.tracker_project_name,
             log_dataset_samples: self.log_dataset_samples,
+            progress_bar: true,
             stop: StopFlag::default(),
         })
     }

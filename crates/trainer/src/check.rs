@@ -5,16 +5,25 @@ use std::io::Write;
 use cogview4_control_pipeline::PromptTokenizer;
 use cogview4_data::lint::{LintOptions, LintReport, lint};
 use cogview4_model::files::{check_writable, write_atomic};
-use indicatif::ProgressBar;
 
 use crate::{
     args::Args,
     error::{Result, TrainError},
-    trainer::style,
+    trainer::progress_bar,
 };
 
 /// Looks at the data set of a command line. Writes the table to `table` and the page to `check.html` in the output
 /// folder. Without a pipeline, lengths of captions are not looked at.
+///
+/// ```no_run
+/// use clap::Parser;
+/// use cogview4_trainer::{args::Args, check::check};
+///
+/// let args = Args::try_parse_from(["check", "--dataset_name", "my-pairs"])?;
+/// let report = check(args, &mut std::io::stdout())?;
+/// println!("{} rows have findings", report.bad_rows());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 /// Flags that are out of range, a data set that cannot be opened, or files that cannot be written.
@@ -36,8 +45,7 @@ pub fn check(args: Args, table: &mut dyn Write) -> Result<LintReport> {
         max_sequence_length: config.numerics.max_sequence_length,
         count_tokens: count.as_ref().map(|count| count as &(dyn Fn(&str) -> usize + Sync)),
     };
-    let progress = ProgressBar::new(data.len() as u64);
-    progress.set_style(style("checking"));
+    let progress = progress_bar("checking", data.len(), 0, config.progress_bar);
     let report = lint(&*data, options, |rows| progress.inc(rows as u64));
     progress.finish_and_clear();
     write_atomic(&page, report.to_html(&*data).as_bytes())?;

@@ -121,6 +121,8 @@ pub struct TrainConfig {
     pub tracker_project_name: String,
     /// Whether some rows are shown by TensorBoard and the report.
     pub log_dataset_samples: bool,
+    /// Whether progress is shown on standard error, where that is a terminal.
+    pub progress_bar: bool,
     /// What decides the numbers.
     pub numerics: Numerics,
     /// Asks the run to stop, with a checkpoint.

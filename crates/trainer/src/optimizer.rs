@@ -23,6 +23,18 @@ pub struct AdamWConfig {
 }
 
 /// The optimiser: both moments of every trained parameter, by key.
+///
+/// ```
+/// use cogview4_trainer::{AdamW, AdamWConfig, clip_grad_norm};
+///
+/// let config = AdamWConfig { beta1: 0.9, beta2: 0.999, weight_decay: 0.0, epsilon: 1e-8 };
+/// let (mut optimizer, mut weight) = (AdamW::new(config), vec![1.0, 1.0]);
+/// let mut gradients = vec![("weight".to_string(), vec![3.0, -4.0])];
+/// assert_eq!(clip_grad_norm(&mut gradients, 1.0), 5.0);
+/// optimizer.begin_step();
+/// optimizer.update("weight", &mut weight, &gradients[0].1, 0.1);
+/// assert!((weight[0] - 0.9).abs() < 1e-5 && (weight[1] - 1.1).abs() < 1e-5);
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdamW {
     /// Its numbers.

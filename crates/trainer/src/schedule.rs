@@ -24,6 +24,20 @@ pub enum LrScheduler {
 }
 
 /// A schedule with its numbers.
+///
+/// ```
+/// use cogview4_trainer::{LrSchedule, LrScheduler};
+///
+/// let schedule = LrSchedule {
+///     scheduler: LrScheduler::Linear,
+///     learning_rate: 1.0,
+///     warmup_steps: 2,
+///     num_cycles: 1,
+///     power: 1.0,
+/// };
+/// let rates: Vec<f64> = (0..6).map(|step| schedule.at(step, 6)).collect();
+/// assert_eq!(rates, [0.0, 0.5, 1.0, 0.75, 0.5, 0.25]);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LrSchedule {
     /// The form.

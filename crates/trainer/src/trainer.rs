@@ -13,7 +13,7 @@ use cogview4_model::{
     files::check_writable,
     weights::{cast_parameters, set_trained, update_parameters},
 };
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
     batch::BatchMaker,
@@ -110,8 +110,8 @@ impl Trainer {
 
         let mut features = FeatureSource { encoders, pack };
         let prepare = |dataset: Box<dyn Dataset>, features: &mut FeatureSource| {
-            let progress = ProgressBar::new(dataset.len() as u64);
-            progress.set_style(style(if features.pack.is_some() { "packing" } else { "checking" }));
+            let what = if features.pack.is_some() { "packing" } else { "checking" };
+            let progress = progress_bar(what, dataset.len(), 0, config.progress_bar);
             let loader = Loader::prepare(dataset, numerics, features, (&progress, &config.stop));
             progress.finish_and_clear();
             loader
@@ -175,7 +175,7 @@ impl Trainer {
     pub fn run(mut self, callbacks: &mut impl Callbacks) -> Result<TrainOutcome> {
         let steps = (self.optimizer.steps, self.total_steps);
         let mut trackers = Trackers::open(&self.config, steps, self.validator.controls(), &self.samples)?;
-        let progress = progress_bar(self.total_steps, self.optimizer.steps);
+        let progress = progress_bar("training", self.total_steps, self.optimizer.steps, self.config.progress_bar);
         let mut last_checkpoint = self.optimizer.steps;
         let workers = self.config.dataloader_num_workers;
         let loader = Arc::clone(&self.loader);
@@ -422,17 +422,14 @@ fn draw_seed() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.subsec_nanos().into())
 }
 
-fn progress_bar(total: usize, done: usize) -> ProgressBar {
-    let progress = ProgressBar::new(total as u64);
-    progress.set_style(style("training"));
+/// A progress bar on standard error, where that is a terminal.
+pub(crate) fn progress_bar(what: &str, total: usize, done: usize, show: bool) -> ProgressBar {
+    let target = if show { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let template =
+        format!("{what} {{percent:>3}}%|{{bar:40}}| {{pos}}/{{len}} [{{elapsed}}<{{eta}}, {{per_sec}}] {{msg}}");
+    let style = ProgressStyle::with_template(&template).expect("invariant: the template is valid");
+    let progress = ProgressBar::with_draw_target(Some(total as u64), target).with_style(style);
     progress.set_position(done as u64);
     progress.reset_eta();
     progress
-}
-
-/// Looks of a progress bar.
-pub(crate) fn style(what: &str) -> ProgressStyle {
-    let template =
-        format!("{what} {{percent:>3}}%|{{bar:40}}| {{pos}}/{{len}} [{{elapsed}}<{{eta}}, {{per_sec}}] {{msg}}");
-    ProgressStyle::with_template(&template).expect("invariant: the template is valid")
 }

@@ -22,6 +22,15 @@ pub use config::GlmConfig;
 
 /// The text encoder. Its output is `hidden_states[-2]`, which is what layer n - 1 of n gives: the last layer and
 /// the final norm are neither loaded nor run.
+///
+/// ```no_run
+/// use burn::tensor::{DType, Device};
+/// use cogview4_model::GlmModel;
+///
+/// let model = GlmModel::load("CogView4-6B/text_encoder".as_ref(), DType::F32, &Device::flex())?;
+/// let embeds = model.forward(&[151331, 151333, 64, 8878]); // [1, 4, hidden_size]
+/// # Ok::<(), cogview4_model::ModelError>(())
+/// ```
 #[derive(Module, Debug)]
 pub struct GlmModel {
     embed_tokens: Embedding,

@@ -30,6 +30,29 @@ pub use config::CogView4TransformerConfig;
 pub use embeddings::SizeConditions;
 
 /// The transformer; see the module's documentation.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use cogview4_model::{CogView4TransformerConfig, transformer::{SizeConditions, TransformerInputs}};
+///
+/// let device = Device::flex();
+/// let config = CogView4TransformerConfig {
+///     num_layers: 1,
+///     num_attention_heads: 2,
+///     attention_head_dim: 8,
+///     text_embed_dim: 32,
+///     ..CogView4TransformerConfig::default()
+/// };
+/// let model = config.init(&device).widen_input();
+/// let velocity = model.forward(TransformerInputs {
+///     hidden_states: Tensor::zeros([1, 32, 8, 8], &device),
+///     encoder_hidden_states: Tensor::zeros([1, 16, 32], &device),
+///     timesteps: &[500.0],
+///     sizes: &[SizeConditions::uncropped(64, 64)],
+///     hidden_text: None,
+/// });
+/// assert_eq!(velocity.dims(), [1, 16, 8, 8]);
+/// ```
 #[derive(Module, Debug)]
 pub struct CogView4Transformer {
     patch_embed: PatchEmbed,

@@ -27,6 +27,17 @@ pub use tiling::VaeTiling;
 
 /// The autoencoder. Pictures are `[B, 3, H, W]` in [-1, 1]; latents are `[B, latent_channels, H / s, W / s]` with
 /// `s = 2^(levels - 1)`.
+///
+/// ```no_run
+/// use burn::tensor::{DType, Device, Tensor};
+/// use cogview4_model::AutoencoderKl;
+///
+/// let device = Device::flex();
+/// let vae = AutoencoderKl::load("CogView4-6B/vae".as_ref(), DType::F32, &device)?;
+/// let latents = vae.normalize(vae.encode(Tensor::zeros([1, 3, 512, 512], &device)).mode()); // [1, 16, 64, 64]
+/// let pixels = vae.decode(vae.denormalize(latents));
+/// # Ok::<(), cogview4_model::ModelError>(())
+/// ```
 #[derive(Module, Debug)]
 pub struct AutoencoderKl {
     encoder: Encoder,

@@ -16,6 +16,18 @@ use crate::{
 
 /// Writes named tensors to one safetensors file, as f32 or bf16. The file is there whole or not at all.
 ///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use cogview4_model::weights::{load_tensor, save_tensors};
+///
+/// # let folder = std::env::temp_dir();
+/// let path = folder.join("cogview4-latents.safetensors");
+/// save_tensors(&path, [("latents", Tensor::<2>::ones([2, 3], &Device::flex()).into_data())])?;
+/// assert_eq!(load_tensor::<2>(&path, "latents", &Device::flex())?.dims(), [2, 3]);
+/// # std::fs::remove_file(path).unwrap();
+/// # Ok::<(), cogview4_model::ModelError>(())
+/// ```
+///
 /// # Errors
 /// [`ModelError::Write`] names the file.
 pub fn save_tensors<N: Into<String>>(path: &Path, tensors: impl IntoIterator<Item = (N, TensorData)>) -> Result<()> {

@@ -22,6 +22,14 @@ const MAX_DECODE_BYTES: u64 = 2 << 30;
 /// Loads a picture from a path or an `http(s)` URL, turned upright by its EXIF orientation, as RGB (transparency is
 /// dropped), as `diffusers.utils.load_image` does.
 ///
+/// ```no_run
+/// use cogview4_control_pipeline::{load_image, save_image};
+///
+/// let image = load_image("photo.jpg")?;
+/// save_image(&image, "photo.png".as_ref())?;
+/// # Ok::<(), cogview4_control_pipeline::PipelineError>(())
+/// ```
+///
 /// # Errors
 /// [`PipelineError::Image`] names the path or URL.
 pub fn load_image(location: &str) -> Result<RgbImage> {

@@ -44,6 +44,13 @@ fn sinc(x: f64) -> f64 {
 
 /// Resizes to `width` x `height` pixels, as `image.resize((width, height), filter)` does in Pillow.
 ///
+/// ```
+/// use cogview4_control_pipeline::{Filter, resize};
+///
+/// let image = image::RgbImage::new(300, 200);
+/// assert_eq!(resize(&image, 64, 48, Filter::Lanczos).dimensions(), (64, 48));
+/// ```
+///
 /// # Panics
 /// When a side is 0.
 pub fn resize(image: &RgbImage, width: u32, height: u32, filter: Filter) -> RgbImage {

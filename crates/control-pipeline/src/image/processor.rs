@@ -6,6 +6,16 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use super::{Filter, resize};
 
 /// Resizes and normalises pictures for the VAE, and makes pictures of what it decodes.
+///
+/// ```
+/// use burn::tensor::{DType, Device};
+/// use cogview4_control_pipeline::VaeImageProcessor;
+///
+/// let image = image::RgbImage::from_pixel(64, 48, image::Rgb([255, 0, 51]));
+/// let pixels = VaeImageProcessor.preprocess(&image, 48, 64, DType::F32, &Device::flex());
+/// assert_eq!(pixels.dims(), [1, 3, 48, 64]);
+/// assert_eq!(VaeImageProcessor.postprocess(pixels)[0], image);
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct VaeImageProcessor;
 

@@ -12,6 +12,30 @@ use super::PromptEmbeds;
 use crate::error::{PipelineError, Result};
 
 /// Denoises latents step by step, with classifier-free guidance.
+///
+/// The pipelines use it; so can a program that has latents and embeddings of its own:
+///
+/// ```no_run
+/// use std::ops::ControlFlow;
+/// use burn::tensor::Tensor;
+/// use cogview4_control_pipeline::{CogView4Pipeline, Sampler};
+/// use cogview4_model::{FlowMatchEulerScheduler, scheduler::StepSchedule, transformer::SizeConditions};
+///
+/// let pipe = CogView4Pipeline::from_pretrained("CogView4-6B").load()?;
+/// let parts = pipe.components();
+/// let schedule = FlowMatchEulerScheduler::new(&parts.scheduler, &StepSchedule::Steps(20), 1024)?;
+/// let sampler = Sampler {
+///     transformer: &parts.transformer,
+///     schedule: &schedule,
+///     guidance_scale: 1.0,
+///     sizes: SizeConditions::uncropped(512, 512),
+///     dtype: parts.dtype,
+/// };
+/// let noise = Tensor::zeros([1, 16, 64, 64], &parts.device);
+/// let embeds = pipe.encode_prompt("a red fox", 1024, false)?;
+/// let latents = sampler.run(noise, None, embeds, None, &mut |_| ControlFlow::Continue(()))?;
+/// # Ok::<(), cogview4_control_pipeline::PipelineError>(())
+/// ```
 #[derive(Debug)]
 pub struct Sampler<'a> {
     /// The model.

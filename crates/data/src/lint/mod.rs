@@ -120,6 +120,9 @@ impl std::fmt::Debug for LintOptions<'_> {
     }
 }
 
+/// Something to tell pictures and control images apart by, the least difference that says anything, and its unit.
+type Measure = (fn(&Side) -> f64, f64, &'static str);
+
 /// Looks at every row; `progress` is told how many are done.
 ///
 /// ```no_run
@@ -242,7 +245,7 @@ impl Lint<'_> {
 
     /// Pictures and control images usually differ in how much they hold, or in colour; here it is the other way round.
     fn exchanged(&mut self, rows: &[RowSummary]) {
-        let measures: [(fn(&Side) -> f64, f64, &str); 2] = [
+        let measures: [Measure; 2] = [
             (|side| side.entropy, ENTROPY_GAP, "bits a pixel"),
             // Only whether there is colour at all: how much differs from picture to picture.
             (|side| f64::from(u8::from(side.chroma > COLOURLESS)), 1.0, "as grey (0) or coloured (1)"),
