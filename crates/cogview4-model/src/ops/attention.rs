@@ -22,15 +22,19 @@ pub enum AttentionMask {
 /// `query` `[B, N, S, head_dim]`; `key` and `value` `[B, N_kv, S, head_dim]`, where `N_kv` divides `N` and each of
 /// their heads serves `N / N_kv` queries. The result is `[B, N, S, head_dim]`.
 pub fn attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, mask: &AttentionMask) -> Tensor<4> {
-    let fused = match mask {
-        AttentionMask::None => fused::attention(&query, &key, &value, false),
-        AttentionMask::Causal => fused::attention(&query, &key, &value, true),
-        AttentionMask::Keys(_) => None,
-    };
-    if let Some(output) = fused {
-        return output;
+    let (device, [batch, heads, seq_query, _]) = (query.device(), query.dims());
+    if fused::is_flex(&device) || device.is_autodiff() {
+        let is_causal = matches!(mask, AttentionMask::Causal);
+        let bias = match mask {
+            AttentionMask::None | AttentionMask::Causal => None,
+            AttentionMask::Keys(hidden) => Some(hidden_bias(hidden, &query)),
+        };
+        let (key, value) = match fused::shares_heads(&query) {
+            true => (key, value),
+            false => (repeat_heads(key, heads), repeat_heads(value, heads)),
+        };
+        return fused::attention(query, key, value, bias, is_causal);
     }
-    let [batch, heads, seq_query, _] = query.dims();
     let (key, value) = (repeat_heads(key, heads), repeat_heads(value, heads));
     let seq_key = key.dims()[2];
     let hidden = match mask {
@@ -45,6 +49,13 @@ pub fn attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, mask: &Atte
         ..AttentionModuleOptions::default()
     };
     module::attention(query, key, value, hidden, None, options)
+}
+
+/// `[B, 1, 1, S]`, minus infinity at hidden keys.
+fn hidden_bias(hidden: &Tensor<2, Bool>, query: &Tensor<4>) -> Tensor<4> {
+    let [batch, seq_key] = hidden.dims();
+    let zeros: Tensor<2> = Tensor::zeros([batch, seq_key], (&query.device(), query.dtype()));
+    zeros.mask_fill(hidden.clone(), f32::NEG_INFINITY).reshape([batch, 1, 1, seq_key])
 }
 
 /// Repeats each head in place, so that there are `heads` of them.

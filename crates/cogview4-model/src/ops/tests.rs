@@ -1,6 +1,7 @@
-//! Fused kernels against the composed operations: f64 tensors take the composed path, f32 tensors the kernels.
+//! Fused kernels, forward and backward, against the composed operations: f64 tensors take the composed path, f32 tensors
+//! the kernels. The attention's composed path is itself held against the formula and against finite differences.
 
-use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn::tensor::{Bool, DType, Device, Tensor, TensorData, activation::softmax};
 
 use super::*;
 use crate::TorchGenerator;
@@ -14,25 +15,119 @@ fn pair<const D: usize>(seed: u64, shape: [usize; D]) -> [Tensor<D>; 2] {
         .map(|dtype| Tensor::from_data(TensorData::new(values.clone(), shape), (&Device::flex(), dtype)))
 }
 
+/// `softmax(q k^T / sqrt(head_dim) + bias) v`, whole.
+fn naive_attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, mask: &AttentionMask) -> Tensor<4> {
+    let [batch, heads, seq, head_dim] = query.dims();
+    let repeat = |tensor: Tensor<4>| {
+        let [_, own, ..] = tensor.dims();
+        let tensor = tensor.reshape([batch, own, 1, seq, head_dim]).repeat_dim(2, heads / own);
+        tensor.reshape([batch, heads, seq, head_dim])
+    };
+    let scores = query.matmul(repeat(key).transpose()) / (head_dim as f64).sqrt();
+    let device = scores.device();
+    let scores = match mask {
+        AttentionMask::None => scores,
+        AttentionMask::Causal => {
+            scores.mask_fill(Tensor::<2, Bool>::tril_mask([seq, seq], 0, &device).unsqueeze(), f64::NEG_INFINITY)
+        }
+        AttentionMask::Keys(hidden) => {
+            let hidden = hidden.clone().reshape([batch, 1, 1, seq]).expand([batch, heads, seq, seq]);
+            scores.mask_fill(hidden, f64::NEG_INFINITY)
+        }
+    };
+    softmax(scores, 3).matmul(repeat(value))
+}
+
+/// Hides the first tokens of each sample, more in the second than in the first.
+fn keys_hidden(batch: usize, seq: usize) -> AttentionMask {
+    let hidden = (0..batch * seq).map(|index| index % seq < (index / seq + 1) * seq / 4).collect::<Vec<_>>();
+    AttentionMask::Keys(Tensor::from_data(TensorData::new(hidden, [batch, seq]), &Device::flex()))
+}
+
+/// Gradients of a weighted sum of the output, for each input.
+fn gradients<const D: usize, const E: usize, const N: usize>(
+    inputs: [Tensor<D>; N],
+    forward: impl Fn([Tensor<D>; N]) -> Tensor<E>,
+) -> [Tensor<D>; N] {
+    let leaves = inputs.map(|input| Tensor::from_inner(input).require_grad());
+    let output = forward(leaves.clone());
+    let weights = TorchGenerator::new(77).randn(output.dims().iter().product());
+    let weights = Tensor::<1>::from_data(weights.as_slice(), (&Device::flex(), output.dtype())).reshape(output.dims());
+    let gradients = (output * Tensor::from_inner(weights)).sum().backward();
+    leaves.map(|leaf| leaf.grad(&gradients).expect("every input has a gradient"))
+}
+
+#[track_caller]
+fn assert_all_equal<const D: usize, const N: usize>(composed: [Tensor<D>; N], fused: [Tensor<D>; N]) {
+    composed.into_iter().zip(fused).for_each(|(composed, fused)| assert_equal([composed, fused]));
+}
+
 #[track_caller]
 fn assert_equal<const D: usize>([composed, fused]: [Tensor<D>; 2]) {
     let largest = |tensor: Tensor<D>| -> f64 { tensor.abs().max().into_scalar() };
     let error = largest(composed.clone() - fused.cast(DType::F64));
-    assert!(error <= 2e-6 * largest(composed.clone()), "{error:e} in {:?}", composed.dims());
+    // What should be 0 may be a rounding error away from it.
+    assert!(error <= 2e-6 * largest(composed.clone()).max(0.5), "{error:e} in {:?}", composed.dims());
 }
+
+// More rows than a block, fewer, and sizes that no vector width divides; shared key heads; one head; a batch.
+const ATTENTIONS: [(usize, usize, usize, usize, usize); 4] =
+    [(1, 3, 3, 300, 16), (2, 4, 2, 129, 7), (1, 1, 1, 1, 8), (2, 2, 1, 33, 40)];
 
 #[test]
 fn attention_of_every_shape_and_mask() {
-    // More rows than a block, fewer, and sizes that no vector width divides; shared key heads; one head; a batch.
-    for (batch, heads, kv_heads, seq, head_dim) in
-        [(1, 3, 3, 300, 16), (2, 4, 2, 129, 7), (1, 1, 1, 1, 8), (2, 2, 1, 33, 40)]
-    {
-        for causal in [false, true] {
-            let mask = if causal { AttentionMask::Causal } else { AttentionMask::None };
+    for (batch, heads, kv_heads, seq, head_dim) in ATTENTIONS {
+        for mask in [AttentionMask::None, AttentionMask::Causal, keys_hidden(batch, seq)] {
             let [q, k, v] = [(1, heads), (2, kv_heads), (3, kv_heads)]
                 .map(|(seed, heads)| pair(seed, [batch, heads, seq, head_dim]));
             let run = |i: usize| attention(q[i].clone() * 3.0, k[i].clone(), v[i].clone(), &mask);
+            let naive = naive_attention(q[0].clone() * 3.0, k[0].clone(), v[0].clone(), &mask);
+            assert_equal([naive, run(0)]);
             assert_equal([run(0), run(1)]);
+        }
+    }
+}
+
+#[test]
+fn attention_backward_of_every_shape_and_mask() {
+    for (batch, heads, _, seq, head_dim) in ATTENTIONS {
+        for mask in [AttentionMask::None, AttentionMask::Causal, keys_hidden(batch, seq)] {
+            let mask_there = match &mask {
+                AttentionMask::Keys(hidden) => AttentionMask::Keys(Tensor::from_inner(hidden.clone())),
+                other => other.clone(),
+            };
+            let inputs = [1, 2, 3].map(|seed| pair(seed, [batch, heads, seq, head_dim]));
+            let of = |i: usize| inputs.each_ref().map(|pair| pair[i].clone());
+            let own = |[q, k, v]: [Tensor<4>; 3]| attention(q * 2.0, k, v, &mask_there);
+            let naive = |[q, k, v]: [Tensor<4>; 3]| naive_attention(q * 2.0, k, v, &mask_there);
+            assert_all_equal(gradients(of(0), naive), gradients(of(0), own));
+            assert_all_equal(gradients(of(0), own), gradients(of(1), own));
+        }
+    }
+}
+
+#[test]
+fn attention_backward_against_finite_differences() {
+    let inputs = [1, 2, 3].map(|seed| pair(seed, [1, 2, 5, 4])[0].clone());
+    let weights = pair(77, [1, 2, 5, 4])[0].clone();
+    let value = |[q, k, v]: [Tensor<4>; 3]| -> f64 {
+        (attention(q, k, v, &AttentionMask::None) * weights.clone()).sum().into_scalar()
+    };
+    let found = gradients(inputs.clone(), |[q, k, v]| attention(q, k, v, &AttentionMask::None));
+    let step = 1e-5;
+    for (which, found) in found.into_iter().enumerate() {
+        let found: Vec<f64> = found.into_data().try_into_vec().unwrap();
+        for (index, found) in found.into_iter().enumerate() {
+            let moved = |by: f64| {
+                let mut moved = inputs.clone();
+                let mut values: Vec<f64> = moved[which].clone().into_data().try_into_vec().unwrap();
+                values[index] += by;
+                let data = TensorData::new(values, [1, 2, 5, 4]);
+                moved[which] = Tensor::from_data(data, (&Device::flex(), DType::F64));
+                value(moved)
+            };
+            let difference = (moved(step) - moved(-step)) / (2.0 * step);
+            assert!((difference - found).abs() < 1e-8, "input {which}, value {index}: {difference} {found}");
         }
     }
 }
@@ -59,6 +154,12 @@ fn modulations() {
         assert_equal([modulated(0), modulated(1)]);
         let added = |i: usize| gated_add(tokens(&input[i]), tokens(&output[i]), part(&scale[i]));
         assert_equal([added(0), added(1)]);
+        let both = |[input, scale, shift]: [Tensor<3>; 3]| {
+            let modulated = modulate(tokens(&input) * 4.0 + 9.0, part(&scale), part(&shift), EPS);
+            gated_add(tokens(&input), modulated, part(&shift))
+        };
+        let of = |i: usize| [&input, &scale, &shift].map(|pair| pair[i].clone());
+        assert_all_equal(gradients(of(0), both), gradients(of(1), both));
     }
 }
 
@@ -71,6 +172,12 @@ fn norm_and_rotation() {
         norm_rotate(input[i].clone(), &table, EPS)
     };
     assert_equal([run(0, DType::F64), run(1, DType::F32)]);
+    let of = |i: usize, dtype| {
+        let RotaryTable { cos, sin } = RotaryTable::from_angles(&angles, 4, dtype, &Device::flex());
+        let table = RotaryTable { cos: Tensor::from_inner(cos), sin: Tensor::from_inner(sin) };
+        gradients([input[i].clone()], |[input]| norm_rotate(input, &table, EPS))
+    };
+    assert_all_equal(of(0, DType::F64), of(1, DType::F32));
 }
 
 #[test]
@@ -80,6 +187,8 @@ fn activations() {
         let [composed, fused] = pair(10, [129, 257]).map(|tensor| tensor * 5.0);
         let kept = fused.clone();
         assert_equal([activation(composed.clone()), activation(fused)]);
-        assert_equal([composed, kept]);
+        assert_equal([composed.clone(), kept.clone()]);
+        let forward = |[input]: [Tensor<2>; 1]| activation(input);
+        assert_all_equal(gradients([composed], forward), gradients([kept], forward));
     }
 }

@@ -3,58 +3,195 @@
 //! Each function gives `None` where the backend has no such kernel; the caller then composes the operation from Burn's.
 //! A kernel changes how fast something is computed, never what.
 
+mod attention;
+mod autodiff;
+mod composed;
+#[cfg(feature = "flex")]
 mod flex;
+#[cfg(feature = "flex")]
 mod simd;
 
 use burn::{
-    backend::{Backend, Dispatch, backend_extension, tensor::FloatTensor},
+    backend::{
+        Backend, Dispatch,
+        autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy},
+        backend_extension,
+        tensor::FloatTensor,
+    },
     tensor::{DType, Device, Tensor},
 };
 
+use self::autodiff::{inner, record};
 use super::RotaryTable;
 
-/// The kernels that a backend brings.
-#[backend_extension(Flex: cfg(feature = "flex"))]
+pub(super) use attention::attention;
+
+/// The kernels that a backend brings, each with its backward.
+#[backend_extension(Autodiff, Flex: cfg(feature = "flex"))]
 trait FusedOps: Backend {
-    fn fused_attention(
-        query: FloatTensor<Self>,
-        key: FloatTensor<Self>,
-        value: FloatTensor<Self>,
-        is_causal: bool,
-    ) -> FloatTensor<Self>;
     fn fused_modulate(
         input: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
         eps: f64,
     ) -> FloatTensor<Self>;
+    /// Gradients of input, scale and shift.
+    fn fused_modulate_backward(
+        input: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        eps: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
     fn fused_gated_add(
         residual: FloatTensor<Self>,
         output: FloatTensor<Self>,
         gate: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
+    /// Gradients of output and gate; that of the residual is the gradient itself.
+    fn fused_gated_add_backward(
+        output: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
     fn fused_norm_rotate(
         input: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
         eps: f64,
     ) -> FloatTensor<Self>;
+    fn fused_norm_rotate_backward(
+        input: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self>;
     fn fused_gelu_tanh(input: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_gelu_tanh_backward(input: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self>;
     fn fused_silu(input: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_silu_backward(input: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// Forward as the backend beneath does it; one step on the graph. Backwards have no graph of their own.
+impl<B: FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
+    fn fused_modulate(
+        input: FloatTensor<Self>,
+        scale: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self> {
+        let [x, s, b] = [&input, &scale, &shift].map(inner::<B, C>);
+        let output = B::fused_modulate(x.clone(), s.clone(), b, eps);
+        record::<B, C, _, 3>(
+            &[input, scale, shift],
+            output,
+            || (x, s, eps),
+            |(x, s, eps), grad| {
+                let (input, scale, shift) = B::fused_modulate_backward(x, s, grad, eps);
+                [input, scale, shift]
+            },
+        )
+    }
+
+    fn fused_gated_add(
+        residual: FloatTensor<Self>,
+        output: FloatTensor<Self>,
+        gate: FloatTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let [r, o, g] = [&residual, &output, &gate].map(inner::<B, C>);
+        let sum = B::fused_gated_add(r, o.clone(), g.clone());
+        record::<B, C, _, 3>(
+            &[residual, output, gate],
+            sum,
+            || (o, g),
+            |(o, g), grad| {
+                let (output, gate) = B::fused_gated_add_backward(o, g, grad.clone());
+                [grad, output, gate]
+            },
+        )
+    }
+
+    fn fused_norm_rotate(
+        input: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        eps: f64,
+    ) -> FloatTensor<Self> {
+        let [x, c, s] = [&input, &cos, &sin].map(inner::<B, C>);
+        let output = B::fused_norm_rotate(x.clone(), c.clone(), s.clone(), eps);
+        record::<B, C, _, 1>(
+            &[input],
+            output,
+            || (x, c, s, eps),
+            |(x, c, s, eps), grad| [B::fused_norm_rotate_backward(x, c, s, grad, eps)],
+        )
+    }
+
+    fn fused_gelu_tanh(input: FloatTensor<Self>) -> FloatTensor<Self> {
+        let x = inner::<B, C>(&input);
+        let output = B::fused_gelu_tanh(x.clone());
+        record::<B, C, _, 1>(&[input], output, || x, |x, grad| [B::fused_gelu_tanh_backward(x, grad)])
+    }
+
+    fn fused_silu(input: FloatTensor<Self>) -> FloatTensor<Self> {
+        let x = inner::<B, C>(&input);
+        let output = B::fused_silu(x.clone());
+        record::<B, C, _, 1>(&[input], output, || x, |x, grad| [B::fused_silu_backward(x, grad)])
+    }
+
+    fn fused_modulate_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: f64,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        unreachable!("invariant: first derivatives only")
+    }
+
+    fn fused_gated_add_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        unreachable!("invariant: first derivatives only")
+    }
+
+    fn fused_norm_rotate_backward(
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: FloatTensor<Self>,
+        _: f64,
+    ) -> FloatTensor<Self> {
+        unreachable!("invariant: first derivatives only")
+    }
+
+    fn fused_gelu_tanh_backward(_: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
+        unreachable!("invariant: first derivatives only")
+    }
+
+    fn fused_silu_backward(_: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
+        unreachable!("invariant: first derivatives only")
+    }
 }
 
 /// Whether the kernels serve this tensor.
 fn is_served<const D: usize>(tensor: &Tensor<D>) -> bool {
-    let device = tensor.device();
-    device == Device::flex() && !device.is_autodiff() && tensor.dtype() == DType::F32
+    is_flex(&tensor.device()) && tensor.dtype() == DType::F32
 }
 
-/// See [`ops::attention`](super::attention).
-pub(super) fn attention(query: &Tensor<4>, key: &Tensor<4>, value: &Tensor<4>, is_causal: bool) -> Option<Tensor<4>> {
-    is_served(query).then(|| {
-        let [query, key, value] = [query, key, value].map(|tensor| tensor.clone().into_dispatch());
-        Tensor::from_dispatch(<Dispatch as FusedOps>::fused_attention(query, key, value, is_causal))
-    })
+/// Whether the attention takes keys and values that several queries share.
+pub(super) fn shares_heads(query: &Tensor<4>) -> bool {
+    is_served(query) && !query.device().is_autodiff()
+}
+
+/// Whether a device is the pure-Rust CPU, with or without autodiff.
+#[cfg_attr(not(feature = "flex"), expect(unused_variables, reason = "no device is, then"))]
+pub(super) fn is_flex(device: &Device) -> bool {
+    #[cfg(feature = "flex")]
+    return *device == Device::flex();
+    #[cfg(not(feature = "flex"))]
+    return false;
 }
 
 /// See [`ops::modulate`](super::modulate).

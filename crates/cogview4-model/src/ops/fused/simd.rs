@@ -32,6 +32,11 @@ pub(super) fn exp(x: f32) -> f32 {
     if x < SMALLEST_EXPONENT { 0.0 } else { power * scale }
 }
 
+/// `2 sqrt(2 / pi)`, as in GELU's tanh form.
+const DOUBLE_SQRT_2_OVER_PI: f32 = 1.595_769_2;
+/// Factor of the cube there.
+const GELU_CUBE: f32 = 0.044_715 * DOUBLE_SQRT_2_OVER_PI;
+
 /// `x / (1 + e^-x)`.
 #[inline(always)]
 pub(super) fn silu(x: f32) -> f32 {
@@ -41,9 +46,22 @@ pub(super) fn silu(x: f32) -> f32 {
 /// GELU in its tanh form, through `(1 + tanh(u)) / 2 = 1 / (1 + e^(-2 u))`.
 #[inline(always)]
 pub(super) fn gelu_tanh(x: f32) -> f32 {
-    const DOUBLE_SQRT_2_OVER_PI: f32 = 1.595_769_2;
-    let inner = x * (DOUBLE_SQRT_2_OVER_PI + (0.044_715 * DOUBLE_SQRT_2_OVER_PI) * x * x);
+    let inner = x * (DOUBLE_SQRT_2_OVER_PI + GELU_CUBE * x * x);
     x / (1.0 + exp(-inner))
+}
+
+/// Derivative of [`silu`].
+#[inline(always)]
+pub(super) fn silu_slope(x: f32) -> f32 {
+    let sigmoid = 1.0 / (1.0 + exp(-x));
+    sigmoid * (1.0 + x * (1.0 - sigmoid))
+}
+
+/// Derivative of [`gelu_tanh`].
+#[inline(always)]
+pub(super) fn gelu_tanh_slope(x: f32) -> f32 {
+    let sigmoid = 1.0 / (1.0 + exp(-x * (DOUBLE_SQRT_2_OVER_PI + GELU_CUBE * x * x)));
+    sigmoid + x * sigmoid * (1.0 - sigmoid) * (DOUBLE_SQRT_2_OVER_PI + 3.0 * GELU_CUBE * x * x)
 }
 
 /// Values that are summed apart, then together, so that the order of a sum does not depend on the machine.
@@ -66,6 +84,35 @@ pub(super) fn moments(row: &[f32], eps: f32) -> (f32, f32) {
     (mean, 1.0 / (variance + eps).sqrt())
 }
 
+/// Turns the gradient of a normalised row into that of the row: `inverse_std * (g - mean(g) - n * mean(g * n))`.
+#[inline(always)]
+pub(super) fn norm_backward(input: &[f32], grad: &mut [f32], mean: f32, inverse_std: f32) {
+    let count = input.len() as f32;
+    let of_mean = sum(
+        grad,
+        #[inline(always)]
+        |value| value,
+    ) / count;
+    // The sum of n is 0, so that the mean of the gradient may be left out here.
+    let of_norm = (dot(grad, input) / count - of_mean * mean) * inverse_std;
+    for (grad, &input) in grad.iter_mut().zip(input) {
+        *grad = (*grad - of_mean - (input - mean) * inverse_std * of_norm) * inverse_std;
+    }
+}
+
+/// Sum of the products of two rows.
+#[inline(always)]
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let ((a_chunks, a_rest), (b_chunks, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut sums = [0.0; LANES];
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for i in 0..LANES {
+            sums[i] += a[i] * b[i];
+        }
+    }
+    a_rest.iter().zip(b_rest).fold(sums.iter().sum(), |sum, (a, b)| sum + a * b)
+}
+
 #[inline(always)]
 fn sum(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = row.as_chunks::<LANES>();
@@ -78,9 +125,9 @@ fn sum(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     rest.iter().fold(sums.iter().sum(), |sum, &value| sum + term(value))
 }
 
-/// Replaces scores by `e^(score - largest)` and gives their sum.
+/// Replaces scores by `e^(score - largest)`; gives the largest, and their sum.
 #[inline(always)]
-pub(super) fn exp_row(scores: &mut [f32]) -> f32 {
+pub(super) fn exp_row(scores: &mut [f32]) -> (f32, f32) {
     let (chunks, rest) = scores.as_chunks_mut::<LANES>();
     let mut largest = [f32::NEG_INFINITY; LANES];
     for chunk in chunks.iter() {
@@ -101,7 +148,7 @@ pub(super) fn exp_row(scores: &mut [f32]) -> f32 {
         *score = exp(*score - largest);
         sum += *score;
     }
-    sum
+    (largest, sum)
 }
 
 #[cfg(test)]

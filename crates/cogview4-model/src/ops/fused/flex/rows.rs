@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use crate::ops::fused::simd;
 
 /// Values that one task works on.
-const TASK_VALUES: usize = 16 * 1024;
+pub(super) const TASK_VALUES: usize = 16 * 1024;
 
 /// Applies a function to every value, in place where nobody else holds the tensor.
 pub(super) fn map(input: FlexTensor, function: impl Fn(f32) -> f32 + Copy + Sync) -> FlexTensor {
@@ -99,7 +99,7 @@ pub(super) fn norm_rotate(input: &FlexTensor, cos: &FlexTensor, sin: &FlexTensor
 }
 
 /// Runs a kernel on every row of `width` values, with the number of the row.
-fn for_each_row(output: &mut [f32], width: usize, kernel: impl Fn(usize, &mut [f32]) + Sync) {
+pub(super) fn for_each_row(output: &mut [f32], width: usize, kernel: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = (TASK_VALUES / width).max(1);
     output.par_chunks_mut(rows * width).enumerate().for_each(|(task, output)| {
         Arch::new().dispatch(Rows { output, width, first: task * rows, kernel: &kernel });
@@ -125,19 +125,19 @@ impl<K: Fn(usize, &mut [f32])> WithSimd for Rows<'_, K> {
     }
 }
 
-fn dims<const D: usize>(tensor: &FlexTensor) -> [usize; D] {
+pub(super) fn dims<const D: usize>(tensor: &FlexTensor) -> [usize; D] {
     tensor.layout().shape().as_slice().try_into().expect("invariant: the operation fixes the number of axes")
 }
 
 /// Copies only where the values do not lie in order.
-fn contiguous(tensor: &FlexTensor) -> FlexTensor {
+pub(super) fn contiguous(tensor: &FlexTensor) -> FlexTensor {
     if tensor.is_contiguous() { tensor.clone() } else { tensor.to_contiguous() }
 }
 
-fn values(tensor: &FlexTensor) -> &[f32] {
+pub(super) fn values(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("invariant: contiguous f32")
 }
 
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+pub(super) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(shape)), DType::F32)
 }
