@@ -1,5 +1,6 @@
 //! The tests of the whole: against golden fixtures of the reference (`fixtures/`, made by `scripts/reference`), against
-//! hostile files, and of the real binaries. `cargo test --test suite parity` runs one topic.
+//! hostile files, and of the real binaries. `cargo test --test suite canny` runs one topic. What is
+//! run on every backend is in `tests/backends`.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
@@ -8,7 +9,6 @@ mod cli;
 mod hostile;
 mod images;
 mod parameters;
-mod parity;
 mod rng;
 mod scheduler;
 mod support;

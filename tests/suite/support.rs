@@ -24,20 +24,27 @@ pub(crate) fn device() -> Device {
     DeviceSpec::default().open().unwrap()
 }
 
-/// The tensors of one fixture file.
-pub(crate) struct Parts(WeightFiles);
+/// The tensors of one fixture file, for one device.
+pub(crate) struct Parts {
+    files: WeightFiles,
+    device: Device,
+}
 
 impl Parts {
     pub(crate) fn open(path: &str) -> Self {
-        Self(WeightFiles::open_file(&fixtures().join(path)).unwrap())
+        Self::open_on(path, device())
+    }
+
+    pub(crate) fn open_on(path: &str, device: Device) -> Self {
+        Self { files: WeightFiles::open_file(&fixtures().join(path)).unwrap(), device }
     }
 
     pub(crate) fn tensor<const D: usize>(&self, key: &str) -> Tensor<D> {
-        Tensor::from_data(self.0.read(key, burn::tensor::DType::F32).unwrap(), &device())
+        Tensor::from_data(self.files.read(key, burn::tensor::DType::F32).unwrap(), &self.device)
     }
 
     pub(crate) fn values(&self, key: &str) -> Vec<f32> {
-        values(self.0.read(key, burn::tensor::DType::F32).unwrap())
+        values(self.files.read(key, burn::tensor::DType::F32).unwrap())
     }
 }
 

@@ -302,7 +302,7 @@ impl Trainer {
             numerics: self.config.numerics.clone(),
             data_hash: self.loader.data_hash.clone(),
             weights_hash: checkpoint::weights_hash(&self.model),
-            device: format!("{:?}", self.config.device).to_lowercase(),
+            device: self.config.device.to_string(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             version: env!("CARGO_PKG_VERSION").into(),
         };

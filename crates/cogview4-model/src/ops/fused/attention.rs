@@ -17,8 +17,15 @@ use super::{
 };
 
 /// Tensors are `[B, N, S, head_dim]`. `bias`, `[B, 1, 1, S_k]`, is added to the scores; one value stands for none.
-#[backend_extension(Autodiff, Flex: cfg(feature = "flex"))]
+#[backend_extension(
+    Autodiff,
+    Flex: cfg(feature = "flex"),
+    LibTorch: cfg(feature = "libtorch"),
+    Cube: cfg(any(feature = "cuda", feature = "wgpu")),
+    Fusion: cfg(any(feature = "cuda", feature = "wgpu"))
+)]
 pub(super) trait AttentionOps: Backend {
+    #[cfg_attr(any(feature = "cuda", feature = "wgpu"), fusion(default))]
     /// The output, and the logarithm of the sum of the exponentials of each row's scores, `[B, N, S]`, for those
     /// backwards that read it.
     fn fused_attention(
@@ -31,6 +38,7 @@ pub(super) trait AttentionOps: Backend {
         composed::attention::<Self>(query, key, value, bias, is_causal)
     }
 
+    #[cfg_attr(any(feature = "cuda", feature = "wgpu"), fusion(default))]
     /// Gradients of query, key and value.
     #[expect(clippy::too_many_arguments, reason = "a signature that the dispatch takes")]
     fn fused_attention_backward(
@@ -47,6 +55,10 @@ pub(super) trait AttentionOps: Backend {
         composed::attention_backward::<Self>([grad, query, key, value, bias, output], is_causal)
     }
 }
+
+/// CubeCL fuses what the default is composed of.
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+impl AttentionOps for burn::backend::CubeBackend {}
 
 impl<B: AttentionOps, C: CheckpointStrategy> AttentionOps for Autodiff<B, C> {
     fn fused_attention(

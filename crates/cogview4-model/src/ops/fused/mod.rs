@@ -3,11 +3,15 @@
 //! Each function gives `None` where the backend has no such kernel; the caller then composes the operation from Burn's.
 //! A kernel changes how fast something is computed, never what.
 
+#![cfg_attr(feature = "libtorch", allow(deprecated, reason = "see `DeviceSpec`"))]
+
 mod attention;
 mod autodiff;
 mod composed;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(feature = "libtorch")]
+mod libtorch;
 #[cfg(feature = "flex")]
 mod simd;
 
@@ -23,6 +27,7 @@ use burn::{
 
 use self::autodiff::{inner, record};
 use super::RotaryTable;
+use crate::device::is_flex;
 
 pub(super) use attention::attention;
 
@@ -185,12 +190,17 @@ pub(super) fn shares_heads(query: &Tensor<4>) -> bool {
     is_served(query) && !query.device().is_autodiff()
 }
 
-/// Whether a device is the pure-Rust CPU, with or without autodiff.
-#[cfg_attr(not(feature = "flex"), expect(unused_variables, reason = "no device is, then"))]
-pub(super) fn is_flex(device: &Device) -> bool {
-    #[cfg(feature = "flex")]
-    return *device == Device::flex();
-    #[cfg(not(feature = "flex"))]
+/// Whether a backend's own attention is better than what Burn has for it.
+pub(super) fn has_attention(device: &Device) -> bool {
+    is_flex(device) || is_libtorch(device)
+}
+
+/// Whether a device is libtorch's CPU.
+#[cfg_attr(not(feature = "libtorch"), expect(unused_variables, reason = "no device is, then"))]
+fn is_libtorch(device: &Device) -> bool {
+    #[cfg(feature = "libtorch")]
+    return *device == Device::libtorch();
+    #[cfg(not(feature = "libtorch"))]
     return false;
 }
 

@@ -9,14 +9,17 @@ use cogview4::{
     },
 };
 
-use crate::support::{BLOCK_TOLERANCE, MODEL_TOLERANCE, PIPELINES, Parts, assert_close, device, fixtures, json};
+use crate::{
+    backend::Backend,
+    support::{BLOCK_TOLERANCE, MODEL_TOLERANCE, PIPELINES, Parts, fixtures, json},
+};
 
 const SIZES: SizeConditions = SizeConditions { original_size: [64, 96], target_size: [48, 80], crop_coords: [3, 5] };
 
-fn transformer(name: &str) -> (CogView4Transformer, Parts) {
+fn transformer(backend: &Backend, name: &str) -> (CogView4Transformer, Parts) {
     let folder = fixtures().join(name).join("transformer");
-    let model = CogView4Transformer::load(&folder, ComputeDtype::Float32.dtype(), &device()).unwrap();
-    (model, Parts::open(&format!("{name}/parts.safetensors")))
+    let model = CogView4Transformer::load(&folder, ComputeDtype::Float32.dtype(), &backend.device).unwrap();
+    (model, backend.open(&format!("{name}/parts.safetensors")))
 }
 
 fn inputs<'a>(parts: &Parts, timesteps: &'a [f32]) -> TransformerInputs<'a> {
@@ -29,101 +32,97 @@ fn inputs<'a>(parts: &Parts, timesteps: &'a [f32]) -> TransformerInputs<'a> {
     }
 }
 
-#[test]
-fn transformer_embeddings_and_rotary_positions() {
+pub(crate) fn transformer_embeddings_and_rotary_positions(backend: &Backend) {
     for name in PIPELINES {
-        let (model, parts) = transformer(name);
+        let (model, parts) = transformer(backend, name);
         let (state, context) = model.embed(inputs(&parts, &parts.values("dit.timesteps")));
-        assert_close("temb", context.temb, parts.tensor("dit.temb"), BLOCK_TOLERANCE);
+        backend.assert_close("temb", context.temb, parts.tensor("dit.temb"), BLOCK_TOLERANCE);
         // Text comes first and is not turned.
         let seq_txt = context.seq_txt;
         let patches = |table: Tensor<2>| {
             let [tokens, _] = table.dims();
             table.narrow(0, seq_txt, tokens - seq_txt)
         };
-        assert_close("cos", patches(context.image_rotary_emb.cos), parts.tensor("dit.cos"), BLOCK_TOLERANCE);
-        assert_close("sin", patches(context.image_rotary_emb.sin), parts.tensor("dit.sin"), BLOCK_TOLERANCE);
+        backend.assert_close("cos", patches(context.image_rotary_emb.cos), parts.tensor("dit.cos"), BLOCK_TOLERANCE);
+        backend.assert_close("sin", patches(context.image_rotary_emb.sin), parts.tensor("dit.sin"), BLOCK_TOLERANCE);
         let expected = parts.tensor("dit.embed.hidden_states");
-        assert_close("patches", state.hidden_states, expected, BLOCK_TOLERANCE);
+        backend.assert_close("patches", state.hidden_states, expected, BLOCK_TOLERANCE);
         let expected = parts.tensor("dit.embed.encoder_hidden_states");
-        assert_close("text", state.encoder_hidden_states, expected, BLOCK_TOLERANCE);
+        backend.assert_close("text", state.encoder_hidden_states, expected, BLOCK_TOLERANCE);
     }
 }
 
-#[test]
-fn transformer_block() {
+pub(crate) fn transformer_block(backend: &Backend) {
     for name in PIPELINES {
-        let (model, parts) = transformer(name);
+        let (model, parts) = transformer(backend, name);
         let (state, context) = model.embed(inputs(&parts, &parts.values("dit.timesteps")));
         let state = model.block(0, state, &context);
         let expected = parts.tensor("dit.block.hidden_states");
-        assert_close("patches", state.hidden_states, expected, BLOCK_TOLERANCE);
+        backend.assert_close("patches", state.hidden_states, expected, BLOCK_TOLERANCE);
         let expected = parts.tensor("dit.block.encoder_hidden_states");
-        assert_close("text", state.encoder_hidden_states, expected, BLOCK_TOLERANCE);
+        backend.assert_close("text", state.encoder_hidden_states, expected, BLOCK_TOLERANCE);
     }
 }
 
-#[test]
-fn transformer_without_and_with_hidden_text() {
+pub(crate) fn transformer_without_and_with_hidden_text(backend: &Backend) {
     for name in PIPELINES {
-        let (model, parts) = transformer(name);
+        let (model, parts) = transformer(backend, name);
         let timesteps = parts.values("dit.timesteps");
         let output = model.forward(inputs(&parts, &timesteps));
-        assert_close("all seen", output, parts.tensor("dit.output"), MODEL_TOLERANCE);
+        backend.assert_close("all seen", output, parts.tensor("dit.output"), MODEL_TOLERANCE);
 
         let hidden_text = Some(parts.tensor::<2>("dit.text_mask").equal_elem(0.0));
         let output = model.forward(TransformerInputs { hidden_text, ..inputs(&parts, &timesteps) });
-        assert_close("text hidden", output, parts.tensor("dit.output_masked"), MODEL_TOLERANCE);
+        backend.assert_close("text hidden", output, parts.tensor("dit.output_masked"), MODEL_TOLERANCE);
     }
 }
 
-#[test]
-fn hidden_text_is_as_if_it_were_not_there() {
-    let (model, parts) = transformer("plain");
+pub(crate) fn hidden_text_is_as_if_it_were_not_there(backend: &Backend) {
+    let (model, parts) = transformer(backend, "plain");
     let timesteps = parts.values("dit.timesteps");
     let text = parts.tensor::<3>("dit.encoder_hidden_states");
-    let hidden_text =
-        Some(Tensor::cat(vec![Tensor::full([2, 16], true, &device()), Tensor::full([2, 16], false, &device())], 1));
+    let hidden_text = Some(Tensor::cat(
+        vec![Tensor::full([2, 16], true, &backend.device), Tensor::full([2, 16], false, &backend.device)],
+        1,
+    ));
     let hidden = model.forward(TransformerInputs { hidden_text, ..inputs(&parts, &timesteps) });
     let short = TransformerInputs { encoder_hidden_states: text.narrow(1, 16, 16), ..inputs(&parts, &timesteps) };
-    assert_close("without the pads", hidden, model.forward(short), BLOCK_TOLERANCE);
+    backend.assert_close("without the pads", hidden, model.forward(short), BLOCK_TOLERANCE);
 }
 
-#[test]
-fn vae_encoder_and_decoder() {
+pub(crate) fn vae_encoder_and_decoder(backend: &Backend) {
     for name in PIPELINES {
         let folder = fixtures().join(name).join("vae");
-        let vae = AutoencoderKl::load(&folder, ComputeDtype::Float32.dtype(), &device()).unwrap();
-        let parts = Parts::open(&format!("{name}/parts.safetensors"));
+        let vae = AutoencoderKl::load(&folder, ComputeDtype::Float32.dtype(), &backend.device).unwrap();
+        let parts = backend.open(&format!("{name}/parts.safetensors"));
         let posterior = vae.encode(parts.tensor("vae.pixels"));
-        assert_close("mean", posterior.mode(), parts.tensor("vae.mean"), MODEL_TOLERANCE);
-        assert_close("logvar", posterior.logvar, parts.tensor("vae.logvar"), MODEL_TOLERANCE);
+        backend.assert_close("mean", posterior.mode(), parts.tensor("vae.mean"), MODEL_TOLERANCE);
+        backend.assert_close("logvar", posterior.logvar, parts.tensor("vae.logvar"), MODEL_TOLERANCE);
         let decoded = vae.decode(parts.tensor("vae.latents"));
-        assert_close("decoded", decoded, parts.tensor("vae.decoded"), MODEL_TOLERANCE);
+        backend.assert_close("decoded", decoded, parts.tensor("vae.decoded"), MODEL_TOLERANCE);
         let latents = parts.tensor::<4>("vae.latents");
         let there_and_back = vae.denormalize(vae.normalize(latents.clone()));
-        assert_close("normalize", there_and_back, latents, BLOCK_TOLERANCE);
+        backend.assert_close("normalize", there_and_back, latents, BLOCK_TOLERANCE);
     }
 }
 
-#[test]
-fn text_encoder_hidden_states() {
+pub(crate) fn text_encoder_hidden_states(backend: &Backend) {
     for name in PIPELINES {
         let folder = fixtures().join(name).join("text_encoder");
-        let model = GlmModel::load(&folder, ComputeDtype::Float32.dtype(), &device()).unwrap();
-        let parts = Parts::open(&format!("{name}/parts.safetensors"));
+        let model = GlmModel::load(&folder, ComputeDtype::Float32.dtype(), &backend.device).unwrap();
+        let parts = backend.open(&format!("{name}/parts.safetensors"));
         let ids: Vec<u32> = parts.values("glm.ids").iter().map(|&id| id as u32).collect();
-        assert_close("hidden states", model.forward(&ids), parts.tensor("glm.hidden_states"), MODEL_TOLERANCE);
+        backend.assert_close("hidden states", model.forward(&ids), parts.tensor("glm.hidden_states"), MODEL_TOLERANCE);
     }
 }
 
-#[test]
-fn whole_runs() {
+pub(crate) fn whole_runs(backend: &Backend) {
     for name in PIPELINES {
         let folder = fixtures().join(name);
-        let pipe = CogView4ControlPipeline::from_pretrained(&folder).progress_bar(false).load().unwrap();
+        let pipe =
+            CogView4ControlPipeline::from_pretrained(&folder).device(backend.spec).progress_bar(false).load().unwrap();
         let control = load_image(folder.join("control.png").to_str().unwrap()).unwrap();
-        let parts = Parts::open(&format!("{name}/latents.safetensors"));
+        let parts = backend.open(&format!("{name}/latents.safetensors"));
         for (index, case) in json(&format!("{name}/cases.json")).as_array().unwrap().iter().enumerate() {
             let text = |key: &str| case[key].as_str().unwrap();
             let number = |key: &str| case[key].as_u64().unwrap() as usize;
@@ -138,7 +137,7 @@ fn whole_runs() {
                 .seed(case["seed"].as_u64().unwrap());
             let output = pipe.generate(&request).unwrap();
             let expected = parts.tensor(&format!("{index}.latents"));
-            assert_close("latents", output.latents, expected, MODEL_TOLERANCE);
+            backend.assert_close("latents", output.latents, expected, MODEL_TOLERANCE);
             for (number, image) in output.images.iter().enumerate() {
                 let file = folder.join(format!("picture-{index}-{}.png", number + 1));
                 let expected = load_image(file.to_str().unwrap()).unwrap();
@@ -150,11 +149,10 @@ fn whole_runs() {
     }
 }
 
-#[test]
-fn a_widened_model_is_the_base_model_whatever_the_control() {
-    let (control_model, parts) = transformer("plain");
+pub(crate) fn a_widened_model_is_the_base_model_whatever_the_control(backend: &Backend) {
+    let (control_model, parts) = transformer(backend, "plain");
     let config = CogView4TransformerConfig { in_channels: 16, ..control_model.config().clone() };
-    let base = config.init(&device());
+    let base = config.init(&backend.device);
     let timesteps = parts.values("dit.timesteps");
     let both = parts.tensor::<4>("dit.hidden_states");
     let run = |model: &CogView4Transformer, hidden_states| {
@@ -163,17 +161,16 @@ fn a_widened_model_is_the_base_model_whatever_the_control() {
     let expected = run(&base, both.clone().narrow(1, 0, 16));
     let widened = base.widen_input();
     assert_eq!(widened.config().in_channels, 32);
-    assert_close("widened", run(&widened, both), expected, BLOCK_TOLERANCE);
+    backend.assert_close("widened", run(&widened, both), expected, BLOCK_TOLERANCE);
 }
 
-#[test]
-fn what_is_saved_is_loaded_again() {
-    let (model, parts) = transformer("variant");
+pub(crate) fn what_is_saved_is_loaded_again(backend: &Backend) {
+    let (model, parts) = transformer(backend, "variant");
     let folder = tempfile::tempdir().unwrap();
     model.save(folder.path()).unwrap();
-    let again = CogView4Transformer::load(folder.path(), ComputeDtype::Float32.dtype(), &device()).unwrap();
+    let again = CogView4Transformer::load(folder.path(), ComputeDtype::Float32.dtype(), &backend.device).unwrap();
     assert_eq!(again.config(), model.config());
     let timesteps = parts.values("dit.timesteps");
     let run = |model: &CogView4Transformer| model.forward(inputs(&parts, &timesteps));
-    assert_close("output", run(&again), run(&model), 0.0);
+    backend.assert_close("output", run(&again), run(&model), 0.0);
 }

@@ -1,0 +1,69 @@
+//! The same tests on every backend that is compiled in and present; what is skipped is said, with the reason.
+//! `cargo test --test backends --features libtorch -- libtorch` runs one backend.
+
+#![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+mod backend;
+mod ops;
+mod parity;
+#[path = "../suite/support.rs"]
+#[allow(dead_code, reason = "shared with the suite")]
+mod support;
+mod training;
+
+use cogview4::model::DeviceSpec;
+use libtest_mimic::{Arguments, Trial};
+
+use crate::backend::Backend;
+
+/// Names and bodies of tests.
+macro_rules! tests {
+    ($($module:ident::$name:ident),* $(,)?) => {
+        &[$((concat!(stringify!($module), "::", stringify!($name)), $module::$name as fn(&Backend))),*]
+    };
+}
+
+const OPS: &[(&str, fn(&Backend))] = tests![
+    ops::attention_forward_and_backward,
+    ops::modulations,
+    ops::norm_and_rotation,
+    ops::activations,
+    ops::linear_layers,
+];
+
+const MODELS: &[(&str, fn(&Backend))] = tests![
+    parity::transformer_embeddings_and_rotary_positions,
+    parity::transformer_block,
+    parity::transformer_without_and_with_hidden_text,
+    parity::hidden_text_is_as_if_it_were_not_there,
+    parity::vae_encoder_and_decoder,
+    parity::text_encoder_hidden_states,
+    parity::whole_runs,
+    parity::a_widened_model_is_the_base_model_whatever_the_control,
+    parity::what_is_saved_is_loaded_again,
+    training::weights_after_eight_steps,
+    training::a_run_that_goes_on,
+];
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let mut trials = Vec::new();
+    for spec in DeviceSpec::ALL {
+        match spec.open() {
+            Err(error) => eprintln!("skipped: {error}"),
+            Ok(device) => {
+                eprintln!("runs: {spec}");
+                let tests = if matches!(spec, DeviceSpec::Wgpu { .. }) { vec![OPS] } else { vec![OPS, MODELS] };
+                for &(name, body) in tests.into_iter().flatten() {
+                    let backend = Backend { spec, device: device.clone() };
+                    let run = move || {
+                        body(&backend);
+                        Ok(())
+                    };
+                    trials.push(Trial::test(format!("{spec}::{name}"), run));
+                }
+            }
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit();
+}

@@ -1,0 +1,120 @@
+//! The operations that models share, forward and backward in f32, against the pure-Rust CPU in f64.
+
+use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
+use cogview4::model::{
+    DeviceSpec, TorchGenerator,
+    ops::{self, AttentionMask, RotaryTable},
+};
+
+use crate::{backend::Backend, support::MODEL_TOLERANCE};
+
+const EPS: f64 = 1e-5;
+
+/// Where a computation is done: on a device, with or without autodiff.
+struct Place<'a> {
+    device: &'a Device,
+    dtype: DType,
+}
+
+impl Place<'_> {
+    fn normal<const D: usize>(&self, seed: u64, shape: [usize; D]) -> Tensor<D> {
+        let values = TorchGenerator::new(seed).randn(shape.iter().product());
+        Tensor::from_data(TensorData::new(values, shape), (self.device, self.dtype))
+    }
+
+    /// Gradients of a weighted sum of the output for each input, and the output.
+    fn run<const D: usize, const E: usize, const N: usize>(
+        &self,
+        inputs: [[usize; D]; N],
+        forward: impl Fn([Tensor<D>; N], bool) -> Tensor<E>,
+    ) -> Vec<Vec<f64>> {
+        let mut seed = 0;
+        let inputs = inputs.map(|shape| {
+            seed += 1;
+            self.normal(seed, shape)
+        });
+        let plain = forward(inputs.clone(), false);
+        let leaves = inputs.map(|input| Tensor::from_inner(input).require_grad());
+        let output = forward(leaves.clone(), true);
+        let weights = Tensor::from_inner(self.normal::<E>(77, output.dims()));
+        let gradients = (output.clone() * weights).sum().backward();
+        let mut all = vec![values(plain), values(output.inner())];
+        all.extend(leaves.map(|leaf| values(leaf.grad(&gradients).unwrap())));
+        all
+    }
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    tensor.into_data().convert_dtype(DType::F64).try_into_vec().unwrap()
+}
+
+/// Runs on the backend and on the pure-Rust CPU in f64, and compares output and gradients.
+#[track_caller]
+fn compare(backend: &Backend, what: &str, run: impl Fn(&Place<'_>) -> Vec<Vec<f64>>) {
+    let reference = DeviceSpec::Flex.open().unwrap();
+    let expected = run(&Place { device: &reference, dtype: DType::F64 });
+    let found = run(&Place { device: &backend.device, dtype: DType::F32 });
+    for (index, (found, expected)) in found.into_iter().zip(expected).enumerate() {
+        let tensor = |values: Vec<f64>| {
+            let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
+            Tensor::<1>::from_data(values.as_slice(), &reference)
+        };
+        backend.assert_close(&format!("{what}, {index}"), tensor(found), tensor(expected), MODEL_TOLERANCE);
+    }
+}
+
+pub(crate) fn attention_forward_and_backward(backend: &Backend) {
+    for (batch, heads, seq, head_dim) in [(1, 3, 300, 16), (2, 2, 33, 32)] {
+        for masked in [false, true] {
+            compare(backend, "attention", |place| {
+                let mask = |autodiff: bool| {
+                    let hidden = (0..batch * seq).map(|index| index % seq < seq / 4).collect::<Vec<_>>();
+                    let hidden = Tensor::<2, Bool>::from_data(TensorData::new(hidden, [batch, seq]), place.device);
+                    match (masked, autodiff) {
+                        (false, _) => AttentionMask::None,
+                        (true, false) => AttentionMask::Keys(hidden),
+                        (true, true) => AttentionMask::Keys(Tensor::from_inner(hidden)),
+                    }
+                };
+                place.run([[batch, heads, seq, head_dim]; 3], |[q, k, v], autodiff| {
+                    ops::attention(q, k, v, &mask(autodiff))
+                })
+            });
+        }
+    }
+}
+
+pub(crate) fn modulations(backend: &Backend) {
+    compare(backend, "modulation and gated addition", |place| {
+        place.run([[2, 40, 48], [2, 1, 48], [2, 1, 48]], |[input, scale, shift], _| {
+            let modulated = ops::modulate(input.clone(), scale, shift.clone(), EPS);
+            ops::gated_add(input, modulated, shift)
+        })
+    });
+}
+
+pub(crate) fn norm_and_rotation(backend: &Backend) {
+    let angles: Vec<f32> = (0..20 * 4).map(|i| i as f32 * 0.37).collect();
+    compare(backend, "norm and rotation", |place| {
+        place.run([[2, 20, 3, 8]], |[input], autodiff| {
+            let RotaryTable { cos, sin } = RotaryTable::from_angles(&angles, 4, place.dtype, place.device);
+            let table = match autodiff {
+                true => RotaryTable { cos: Tensor::from_inner(cos), sin: Tensor::from_inner(sin) },
+                false => RotaryTable { cos, sin },
+            };
+            ops::norm_rotate(input, &table, EPS)
+        })
+    });
+}
+
+pub(crate) fn activations(backend: &Backend) {
+    for (what, activation) in [("gelu", ops::gelu_tanh::<2> as fn(Tensor<2>) -> Tensor<2>), ("silu", ops::silu::<2>)] {
+        compare(backend, what, |place| place.run([[33, 65]], |[input], _| activation(input * 3.0)));
+    }
+}
+
+pub(crate) fn linear_layers(backend: &Backend) {
+    compare(backend, "linear", |place| {
+        place.run([[7, 33], [12, 33]], |[input, weight], _| ops::linear(input, weight, None))
+    });
+}

@@ -1,0 +1,73 @@
+//! Training on a backend: as on the pure-Rust CPU, and exact when it goes on.
+
+use std::path::Path;
+
+use burn::tensor::{DType, Tensor};
+use cogview4::{
+    data::{Columns, open_dataset},
+    demo,
+    model::{DeviceSpec, weights::WeightFiles},
+    trainer::{Resume, TrainConfig, Trainer},
+};
+
+use crate::backend::Backend;
+
+/// Bound on the relative difference of each weight after eight steps.
+const TOLERANCE: f64 = 2e-5;
+
+fn config(spec: DeviceSpec, output_dir: &Path) -> TrainConfig {
+    let mut config = TrainConfig::new(demo::pipeline(), output_dir);
+    config.device = spec;
+    config.seed = Some(3);
+    config.max_train_steps = Some(8);
+    config.validation.steps = 1000;
+    config.logging_dir = None;
+    config.progress_bar = false;
+    config.numerics.resolution = 64;
+    config.numerics.train_batch_size = 2;
+    config.numerics.schedule.learning_rate = 1e-4;
+    config
+}
+
+fn train(mut config: TrainConfig) {
+    let figures = demo::pipeline().with_file_name("figures.parquet");
+    config.checkpointing_steps = 4;
+    let data = cogview4::data::first_rows(open_dataset(&figures, &Columns::default()).unwrap(), 12);
+    Trainer::new(config, data).unwrap().run(&mut ()).unwrap();
+}
+
+fn weights(folder: &Path) -> WeightFiles {
+    WeightFiles::open(folder, "diffusion_pytorch_model").unwrap()
+}
+
+pub(crate) fn weights_after_eight_steps(backend: &Backend) {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, there) = (folder.path().join("here"), folder.path().join("there"));
+    train(config(DeviceSpec::Flex, &there));
+    train(config(backend.spec, &here));
+    let (found, expected) = (weights(&here), weights(&there));
+    for key in expected.keys() {
+        let tensor = |files: &WeightFiles| {
+            let values: Vec<f32> = files.read(key, DType::F32).unwrap().try_into_vec().unwrap();
+            Tensor::<1>::from_data(values.as_slice(), &backend.device)
+        };
+        backend.assert_close(key, tensor(&found), tensor(&expected), TOLERANCE);
+    }
+}
+
+pub(crate) fn a_run_that_goes_on(backend: &Backend) {
+    let folder = tempfile::tempdir().unwrap();
+    let (whole, parts) = (folder.path().join("whole"), folder.path().join("parts"));
+    train(config(backend.spec, &whole));
+    let mut first = config(backend.spec, &parts);
+    first.max_train_steps = Some(5);
+    train(first);
+    let mut second = config(backend.spec, &parts);
+    second.resume = Some(Resume::Latest);
+    train(second);
+    for file in ["diffusion_pytorch_model.safetensors", "checkpoint-8/optimizer.safetensors", "checkpoint-8/state.json"]
+    {
+        let read = |folder: &Path| std::fs::read(folder.join(file)).unwrap();
+        assert!(read(&whole) == read(&parts), "{}: {file}", backend.spec);
+    }
+}
