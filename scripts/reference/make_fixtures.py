@@ -242,6 +242,20 @@ def parameters() -> None:
     (folder / "cases.json").write_text(json.dumps(cases, indent=1, ensure_ascii=False))
 
 
+def bfloat16(pipe, name: str) -> None:
+    """The latents of the cases, computed in bfloat16: how far the reference itself is from f32."""
+    folder = FIXTURES / name
+    pipe = pipe.to(torch.bfloat16)
+    tensors = {}
+    for index, case in enumerate(json.loads((folder / "cases.json").read_text())):
+        arguments = {key: value for key, value in case.items() if key != "seed"}
+        generator = torch.Generator("cpu").manual_seed(case["seed"])
+        control = Image.open(folder / "control.png")
+        latents = pipe(**arguments, control_image=control, generator=generator, output_type="latent").images
+        tensors[f"{index}.latents"] = latents.float()
+    save_file(tensors, folder / "latents-bf16.safetensors")
+
+
 def tokens(pipe, name: str) -> None:
     cases = []
     for prompt in tiny.CORPUS + ["", "x" * 40, "  two  spaces\n", "<sop> inside", "🦊 naïve"]:
@@ -474,6 +488,7 @@ def main() -> None:
         save_file({key: part.contiguous() for key, part in parts.items()}, FIXTURES / name / "parts.safetensors")
         tokens(pipe, name)
         end_to_end(pipe, name)
+        bfloat16(pipe, name)
     parameters()
     schedules()
     generator_draws()

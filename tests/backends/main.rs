@@ -39,6 +39,7 @@ const MODELS: &[(&str, fn(&Backend))] = tests![
     parity::vae_encoder_and_decoder,
     parity::text_encoder_hidden_states,
     parity::whole_runs,
+    parity::whole_runs_in_bfloat16,
     parity::a_widened_model_is_the_base_model_whatever_the_control,
     parity::what_is_saved_is_loaded_again,
     training::weights_after_eight_steps,

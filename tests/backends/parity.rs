@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use cogview4::{
-    CogView4ControlPipeline, ControlRequest, load_image,
+    CogView4ControlPipeline, ControlRequest, OutputType, load_image,
     model::{
         AutoencoderKl, CogView4Transformer, CogView4TransformerConfig, ComputeDtype, GlmModel,
         transformer::{SizeConditions, TransformerInputs},
@@ -11,7 +11,7 @@ use cogview4::{
 
 use crate::{
     backend::Backend,
-    support::{BLOCK_TOLERANCE, MODEL_TOLERANCE, PIPELINES, Parts, fixtures, json},
+    support::{BLOCK_TOLERANCE, MODEL_TOLERANCE, PIPELINES, Parts, distance, fixtures, json, values},
 };
 
 const SIZES: SizeConditions = SizeConditions { original_size: [64, 96], target_size: [48, 80], crop_coords: [3, 5] };
@@ -119,23 +119,10 @@ pub(crate) fn text_encoder_hidden_states(backend: &Backend) {
 pub(crate) fn whole_runs(backend: &Backend) {
     for name in PIPELINES {
         let folder = fixtures().join(name);
-        let pipe =
-            CogView4ControlPipeline::from_pretrained(&folder).device(backend.spec).progress_bar(false).load().unwrap();
-        let control = load_image(folder.join("control.png").to_str().unwrap()).unwrap();
+        let pipe = load(backend, name, ComputeDtype::Float32);
         let parts = backend.open(&format!("{name}/latents.safetensors"));
-        for (index, case) in json(&format!("{name}/cases.json")).as_array().unwrap().iter().enumerate() {
-            let text = |key: &str| case[key].as_str().unwrap();
-            let number = |key: &str| case[key].as_u64().unwrap() as usize;
-            let request = ControlRequest::new(text("prompt"), control.clone())
-                .negative_prompt(text("negative_prompt"))
-                .height(number("height"))
-                .width(number("width"))
-                .num_inference_steps(number("num_inference_steps"))
-                .guidance_scale(case["guidance_scale"].as_f64().unwrap())
-                .num_images_per_prompt(number("num_images_per_prompt"))
-                .max_sequence_length(number("max_sequence_length"))
-                .seed(case["seed"].as_u64().unwrap());
-            let output = pipe.generate(&request).unwrap();
+        for (index, case) in cases(name).iter().enumerate() {
+            let output = pipe.generate(&request(name, case)).unwrap();
             let expected = parts.tensor(&format!("{index}.latents"));
             backend.assert_close("latents", output.latents, expected, MODEL_TOLERANCE);
             for (number, image) in output.images.iter().enumerate() {
@@ -147,6 +134,48 @@ pub(crate) fn whole_runs(backend: &Backend) {
             }
         }
     }
+}
+
+/// In bfloat16 we are no farther from f32 than the reference is.
+pub(crate) fn whole_runs_in_bfloat16(backend: &Backend) {
+    let (mut found, mut reference, mut exact) = (Vec::new(), Vec::new(), Vec::new());
+    for name in PIPELINES {
+        let pipe = load(backend, name, ComputeDtype::BFloat16);
+        for (index, case) in cases(name).iter().enumerate() {
+            let key = format!("{index}.latents");
+            let request = request(name, case).output_type(OutputType::Latent);
+            found.extend(values(pipe.generate(&request).unwrap().latents.into_data()));
+            reference.extend(backend.open(&format!("{name}/latents-bf16.safetensors")).values(&key));
+            exact.extend(backend.open(&format!("{name}/latents.safetensors")).values(&key));
+        }
+    }
+    let (ours, theirs) = (distance(&found, &exact), distance(&reference, &exact));
+    assert!(ours <= 1.1 * theirs, "{}: {ours:.2e} from f32, the reference {theirs:.2e}", backend.spec);
+    assert!(ours > 1e-4, "{}: {ours:.2e} is not bfloat16", backend.spec);
+}
+
+fn load(backend: &Backend, name: &str, dtype: ComputeDtype) -> CogView4ControlPipeline {
+    let loader = CogView4ControlPipeline::from_pretrained(fixtures().join(name)).device(backend.spec).dtype(dtype);
+    loader.progress_bar(false).load().unwrap()
+}
+
+fn cases(name: &str) -> Vec<serde_json::Value> {
+    serde_json::from_value(json(&format!("{name}/cases.json"))).unwrap()
+}
+
+fn request(name: &str, case: &serde_json::Value) -> ControlRequest {
+    let control = load_image(fixtures().join(name).join("control.png").to_str().unwrap()).unwrap();
+    let text = |key: &str| case[key].as_str().unwrap();
+    let number = |key: &str| case[key].as_u64().unwrap() as usize;
+    ControlRequest::new(text("prompt"), control)
+        .negative_prompt(text("negative_prompt"))
+        .height(number("height"))
+        .width(number("width"))
+        .num_inference_steps(number("num_inference_steps"))
+        .guidance_scale(case["guidance_scale"].as_f64().unwrap())
+        .num_images_per_prompt(number("num_images_per_prompt"))
+        .max_sequence_length(number("max_sequence_length"))
+        .seed(case["seed"].as_u64().unwrap())
 }
 
 pub(crate) fn a_widened_model_is_the_base_model_whatever_the_control(backend: &Backend) {

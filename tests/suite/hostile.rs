@@ -226,7 +226,7 @@ fn flags_out_of_range() {
         (["--transformer", "absent"], "absent"),
         (["--device", "tpu"], "tpu"),
         (["--device", "cuda:0"], "cuda:0"),
-        (["--dtype", "bfloat16"], "bfloat16"),
+        (["--dtype", "float16"], "float16"),
         (["--dtype", "int4"], "int4"),
         (["--seed", "minus"], "--seed"),
         (["--output", "absent/out.png"], "absent/out.png"),

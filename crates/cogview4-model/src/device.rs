@@ -173,7 +173,7 @@ pub enum ComputeDtype {
     /// Everything in 32 bits.
     #[default]
     Float32,
-    /// Weights and matrix products in bfloat16. Training only for now, with f32 masters.
+    /// Weights and matrix products in bfloat16; training keeps f32 masters.
     BFloat16,
 }
 
@@ -194,8 +194,9 @@ impl FromStr for ComputeDtype {
         let refuse = |reason: &str| Err(ModelError::bad_input(format!("dtype `{name}`"), reason));
         match name {
             "float32" => Ok(Self::Float32),
-            "bfloat16" => refuse("not available yet, use `float32`"),
-            _ => refuse("unknown, the known type is `float32`"),
+            "bfloat16" => Ok(Self::BFloat16),
+            "float16" | "fp16" | "fp8" => refuse("is too narrow for this model, use `bfloat16` or `float32`"),
+            _ => refuse("unknown, the known types are `float32` and `bfloat16`"),
         }
     }
 }

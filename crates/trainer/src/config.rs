@@ -109,6 +109,8 @@ pub struct TrainConfig {
     pub dump_step: Option<PathBuf>,
     /// Where to compute.
     pub device: DeviceSpec,
+    /// Whether blocks are computed again in the backward pass, instead of keeping what it needs of them.
+    pub gradient_checkpointing: bool,
     /// Type that transformers are saved in.
     pub save_dtype: ComputeDtype,
     /// Seed of all draws; drawn where not given.

@@ -12,8 +12,11 @@ use crate::{
     AdamW, AdamWConfig, LrSchedule, LrScheduler, Numerics, TrainConfig,
     batch::MicroBatch,
     clip_grad_norm,
-    step::{forward_backward, training_copy},
+    gradients::GradientSink,
+    step::{StepOutput, TrainingCopy, sizes},
 };
+
+type Gradients = Vec<(String, Vec<f32>)>;
 
 const F32: ComputeDtype = ComputeDtype::Float32;
 
@@ -81,13 +84,27 @@ fn model_and_batch() -> (CogView4Transformer, MicroBatch, Fixture) {
 #[test]
 fn loss_and_every_gradient_of_a_step() {
     let (model, batch, fixture) = model_and_batch();
-    let output = forward_backward(&training_copy(&model, F32), &batch, &numerics());
+    for recompute in [false, true] {
+        step_is_as_expected(&model, &batch, &fixture, recompute);
+    }
+}
+
+fn run_step(model: &CogView4Transformer, batch: &MicroBatch, recompute: bool) -> (StepOutput, Gradients) {
+    let mut sink = GradientSink::default();
+    sink.set_part(1.0);
+    let output =
+        TrainingCopy::new(model, F32, recompute).forward_backward(batch, &sizes(batch, &numerics()), &mut sink);
+    (output, sink.into_sums())
+}
+
+fn step_is_as_expected(model: &CogView4Transformer, batch: &MicroBatch, fixture: &Fixture, recompute: bool) {
+    let (output, gradients) = run_step(model, batch, recompute);
     let found: Vec<f32> = output.model_output.try_into_vec().unwrap();
     assert!(distance(&found, &fixture.values("model_output")) <= 1e-5);
     assert!(distance(&[output.loss as f32], &fixture.values("loss")) <= 1e-6);
     let expected = fixture.0.keys().filter(|key| key.starts_with("grad.")).count();
-    assert_eq!(output.gradients.len(), expected);
-    for (key, gradient) in &output.gradients {
+    assert_eq!(gradients.len(), expected);
+    for (key, gradient) in &gradients {
         let distance = distance(gradient, &fixture.values(&format!("grad.{key}")));
         assert!(distance <= 1e-5, "{key}: {distance:.2e}");
     }
@@ -98,10 +115,18 @@ fn what_is_not_trained_has_no_gradient() {
     let (model, batch, _) = model_and_batch();
     let model =
         set_trained(model, |key| key.starts_with("transformer_blocks.") || key.starts_with("patch_embed.proj."));
-    let gradients = forward_backward(&training_copy(&model, F32), &batch, &numerics()).gradients;
+    let (_, gradients) = run_step(&model, &batch, true);
     assert!(gradients.iter().any(|(key, _)| key == "patch_embed.proj.weight"));
     let outside = |key: &str| !key.starts_with("transformer_blocks.") && !key.starts_with("patch_embed.proj.");
     assert!(!gradients.iter().any(|(key, _)| outside(key)));
+}
+
+#[test]
+fn computing_blocks_again_changes_no_bit() {
+    let (model, batch, _) = model_and_batch();
+    let [(kept, kept_gradients), (again, again_gradients)] = [false, true].map(|again| run_step(&model, &batch, again));
+    assert_eq!((kept.loss, kept.model_output), (again.loss, again.model_output));
+    assert!(kept_gradients == again_gradients);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 pub mod args;
 mod batch;
+pub mod bench;
 mod callbacks;
 pub mod check;
 mod checkpoint;
@@ -14,9 +15,11 @@ mod error;
 mod features;
 #[cfg(test)]
 mod fixture_tests;
+mod gradients;
 mod loader;
 mod optimizer;
 mod plan;
+mod recompute;
 mod schedule;
 mod space;
 mod step;

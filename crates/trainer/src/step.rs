@@ -7,76 +7,90 @@ use burn::{
 use cogview4_model::{
     CogView4Transformer, ComputeDtype,
     transformer::{SizeConditions, TransformerInputs},
-    weights::{cast_parameters, named_gradients},
+    weights::cast_parameters,
 };
 
-use crate::{batch::MicroBatch, config::Numerics};
+use crate::{batch::MicroBatch, config::Numerics, gradients::GradientSink, recompute};
 
-/// What a micro-batch gives.
+/// What a micro-batch gives; its gradients go to the sink.
 pub(crate) struct StepOutput {
     /// Mean loss of its samples.
     pub loss: f64,
     /// `[B, C, h, w]`.
     pub model_output: TensorData,
-    /// Gradients of the mean loss, by key, in the module's order.
-    pub gradients: Vec<(String, Vec<f32>)>,
 }
 
-/// A copy of the model that gradients are computed of; it shares the parameters where the type is theirs.
-pub(crate) fn training_copy(model: &CogView4Transformer, dtype: ComputeDtype) -> CogView4Transformer {
-    // Cast before the move to autodiff: behind it, the cast would be part of the graph.
-    cast_parameters(model.clone(), dtype.dtype()).train()
+/// Copies of the model, of which one computes gradients; they share the parameters where the type is theirs.
+pub(crate) struct TrainingCopy {
+    plain: CogView4Transformer,
+    autodiff: CogView4Transformer,
+    dtype: ComputeDtype,
+    recompute: bool,
 }
 
-/// Computes loss, in f32, and gradients.
-pub(crate) fn forward_backward(model: &CogView4Transformer, batch: &MicroBatch, numerics: &Numerics) -> StepOutput {
-    let samples = batch.timesteps.len();
-    let (output, squares) = squares(model, batch, numerics, true);
-    let model_output = output.inner().into_data();
-    let weights = TensorData::new(batch.loss_weights.clone(), [samples, 1]);
-    let loss = (squares * Tensor::<2>::from_data(weights, &batch_device(model))).mean();
-    let gradients = loss.backward();
-    let gradients = named_gradients(model, &gradients)
-        .into_iter()
-        .map(|(key, data)| (key, data.convert_dtype(DType::F32).try_into_vec().expect("invariant: gradients are f32")))
-        .collect();
-    StepOutput { loss: f64::from(loss.into_scalar::<f32>()), model_output, gradients }
+impl TrainingCopy {
+    /// With `recompute`, blocks are computed again in the backward pass.
+    pub(crate) fn new(model: &CogView4Transformer, dtype: ComputeDtype, recompute: bool) -> Self {
+        // Cast before the move to autodiff: behind it, the cast would be part of the graph.
+        let plain = cast_parameters(model.clone(), dtype.dtype());
+        Self { autodiff: plain.clone().train(), plain, dtype, recompute }
+    }
+
+    /// Computes loss, in f32, and gradients of the mean loss.
+    pub(crate) fn forward_backward(
+        &self,
+        batch: &MicroBatch,
+        sizes: &[SizeConditions],
+        sink: &mut GradientSink,
+    ) -> StepOutput {
+        let model = &self.autodiff;
+        let samples = batch.timesteps.len();
+        let loss = |output: Tensor<4>| {
+            let output = output.cast(DType::F32);
+            let target = Tensor::from_inner(batch.noise.clone() - batch.image_latents.clone());
+            let weights = TensorData::new(batch.loss_weights.clone(), [samples, 1]);
+            let weights = Tensor::<2>::from_data(weights, &output.device());
+            let loss = (squares(output.clone(), target) * weights).mean();
+            let value = f64::from(loss.clone().into_scalar::<f32>());
+            (loss, StepOutput { loss: value, model_output: output.inner().into_data() })
+        };
+        let inputs = inputs(batch, self.dtype, sizes).from_inner();
+        if self.recompute {
+            return recompute::forward_backward((model, &self.plain), inputs, sink, loss);
+        }
+        let (loss, output) = loss(model.forward(inputs));
+        sink.take(model, loss.backward());
+        output
+    }
 }
 
 /// The loss of each sample, unweighted, of a model that is not on an autodiff device.
 pub(crate) fn sample_losses(model: &CogView4Transformer, batch: &MicroBatch, numerics: &Numerics) -> Vec<f32> {
-    let (_, squares) = squares(model, batch, numerics, false);
-    squares.into_data().try_into_vec().expect("invariant: losses are f32")
-}
-
-/// What the model predicts, `[B, C, h, w]`, and the mean square of its error, `[B, 1]`; both f32.
-fn squares(
-    model: &CogView4Transformer,
-    batch: &MicroBatch,
-    numerics: &Numerics,
-    autodiff: bool,
-) -> (Tensor<4>, Tensor<2>) {
-    let samples = batch.timesteps.len();
-    let dtype = numerics.compute_dtype.dtype();
-    let resolution = numerics.resolution as usize;
-    let input = Tensor::cat(vec![batch.noisy.clone(), batch.control_latents.clone()], 1).cast(dtype);
-    let text = batch.prompt_embeds.clone().cast(dtype);
+    let output = model.forward(inputs(batch, numerics.compute_dtype, &sizes(batch, numerics)));
     let target = batch.noise.clone() - batch.image_latents.clone();
-    let hidden = batch.hidden_text.clone();
-    let output = model.forward(TransformerInputs {
-        hidden_states: if autodiff { Tensor::from_inner(input) } else { input },
-        encoder_hidden_states: if autodiff { Tensor::from_inner(text) } else { text },
-        timesteps: &batch.timesteps,
-        sizes: &vec![SizeConditions::uncropped(resolution, resolution); samples],
-        hidden_text: if autodiff { hidden.map(Tensor::from_inner) } else { hidden },
-    });
-    let output = output.cast(DType::F32);
-    let target = if autodiff { Tensor::from_inner(target) } else { target };
-    let values: usize = output.dims()[1..].iter().product();
-    let squares = (output.clone() - target).square().reshape([samples, values]).mean_dim(1);
-    (output, squares)
+    squares(output.cast(DType::F32), target).into_data().try_into_vec().expect("invariant: losses are f32")
 }
 
-fn batch_device(model: &CogView4Transformer) -> burn::tensor::Device {
-    model.devices().swap_remove(0)
+/// Sizes that the model is told in training.
+pub(crate) fn sizes(batch: &MicroBatch, numerics: &Numerics) -> Vec<SizeConditions> {
+    let side = numerics.resolution as usize;
+    vec![SizeConditions::uncropped(side, side); batch.timesteps.len()]
+}
+
+/// What the model is given, without autodiff.
+fn inputs<'a>(batch: &'a MicroBatch, dtype: ComputeDtype, sizes: &'a [SizeConditions]) -> TransformerInputs<'a> {
+    let dtype = dtype.dtype();
+    TransformerInputs {
+        hidden_states: Tensor::cat(vec![batch.noisy.clone(), batch.control_latents.clone()], 1).cast(dtype),
+        encoder_hidden_states: batch.prompt_embeds.clone().cast(dtype),
+        timesteps: &batch.timesteps,
+        sizes,
+        hidden_text: batch.hidden_text.clone(),
+    }
+}
+
+/// The mean square of each sample's error, `[B, 1]`.
+fn squares(output: Tensor<4>, target: Tensor<4>) -> Tensor<2> {
+    let [samples, channels, height, width] = output.dims();
+    (output - target).square().reshape([samples, channels * height * width]).mean_dim(1)
 }

@@ -23,11 +23,12 @@ use crate::{
     dump::dump,
     error::{Result, TrainError},
     features::{Encoders, FeatureSource},
+    gradients::GradientSink,
     loader::{Loader, Prefetch},
     optimizer::{AdamW, clip_grad_norm},
     plan::Plan,
     space,
-    step::{forward_backward, training_copy},
+    step::{TrainingCopy, sizes},
     trackers::{DatasetSample, Trackers, dataset_samples, peak_memory_bytes},
     validation::{Probe, Validator, check_folder, load_controls},
 };
@@ -233,28 +234,29 @@ impl Trainer {
         let step = self.optimizer.steps;
         let numerics = self.config.numerics.clone();
         let samples = self.plan.step(step);
-        let model = training_copy(&self.model, numerics.compute_dtype);
-        let (mut loss, mut gradients) = (0.0, Vec::new());
+        let model = TrainingCopy::new(&self.model, numerics.compute_dtype, self.config.gradient_checkpointing);
+        let (mut loss, mut sink) = (0.0, GradientSink::default());
         for (number, micro) in samples.chunks(numerics.train_batch_size).enumerate() {
             let features = micro
                 .iter()
                 .map(|&sample| prefetch.next(sample).and_then(|loaded| self.features.sample(loaded)))
                 .collect::<Result<Vec<_>>>()?;
             let batch = self.batch_maker().make(&features);
-            let output = forward_backward(&model, &batch, &numerics);
+            // Each sample of the step counts the same, also where the last micro-batch is short.
+            let part = micro.len() as f64 / samples.len() as f64;
+            sink.set_part(part as f32);
+            let output = model.forward_backward(&batch, &sizes(&batch, &numerics), &mut sink);
             if let (0, 0, Some(path)) = (step, number, &self.config.dump_step) {
                 dump(path, &batch, &output, numerics.resolution)?;
             }
-            // Each sample of the step counts the same, also where the last micro-batch is short.
-            let part = micro.len() as f64 / samples.len() as f64;
             loss += output.loss * part;
-            accumulate(&mut gradients, output.gradients, part as f32);
         }
         drop(model);
         if !loss.is_finite() {
             let reason = format!("the loss of step {} is {loss}: a lower rate may help", step + 1);
             return Err(TrainError::flag("--learning_rate", reason));
         }
+        let mut gradients = sink.into_sums();
         let grad_norm = clip_grad_norm(&mut gradients, numerics.max_grad_norm);
         let lr = numerics.schedule.at(step, self.total_steps);
         self.optimizer.begin_step();
@@ -326,20 +328,6 @@ fn check_outputs(config: &TrainConfig) -> Result<()> {
     }
     check_folder(config)?;
     config.dump_step.iter().try_for_each(|path| Ok(check_writable(path)?))
-}
-
-/// Adds `part` times the gradients of a micro-batch.
-fn accumulate(sum: &mut Vec<(String, Vec<f32>)>, mut gradients: Vec<(String, Vec<f32>)>, part: f32) {
-    for (_, values) in &mut gradients {
-        values.iter_mut().for_each(|value| *value *= part);
-    }
-    if sum.is_empty() {
-        *sum = gradients;
-        return;
-    }
-    for ((_, sum), (_, values)) in sum.iter_mut().zip(gradients) {
-        sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-    }
 }
 
 /// The checkpoint to go on from, with its state.

@@ -79,6 +79,20 @@ pub struct TransformerInputs<'a> {
     pub hidden_text: Option<Tensor<2, Bool>>,
 }
 
+impl TransformerInputs<'_> {
+    /// The same values on the device with autodiff, untracked.
+    #[must_use]
+    #[expect(clippy::wrong_self_convention, reason = "as `Tensor::from_inner`")]
+    pub fn from_inner(self) -> Self {
+        Self {
+            hidden_states: Tensor::from_inner(self.hidden_states),
+            encoder_hidden_states: Tensor::from_inner(self.encoder_hidden_states),
+            hidden_text: self.hidden_text.map(Tensor::from_inner),
+            ..self
+        }
+    }
+}
+
 /// What flows through the blocks.
 #[derive(Debug, Clone)]
 pub struct BlockState {
@@ -101,6 +115,47 @@ pub struct BlockContext {
     pub seq_txt: usize,
     /// Rows and columns of patches.
     pub patch_grid: [usize; 2],
+}
+
+impl BlockState {
+    /// The same values without a graph.
+    #[must_use]
+    pub fn inner(self) -> Self {
+        Self { hidden_states: self.hidden_states.inner(), encoder_hidden_states: self.encoder_hidden_states.inner() }
+    }
+}
+
+impl BlockContext {
+    /// The same values on the device without autodiff.
+    #[must_use]
+    pub fn inner(self) -> Self {
+        let RotaryTable { cos, sin } = self.image_rotary_emb;
+        Self {
+            temb: self.temb.inner(),
+            image_rotary_emb: RotaryTable { cos: cos.inner(), sin: sin.inner() },
+            mask: match self.mask {
+                AttentionMask::Keys(hidden) => AttentionMask::Keys(hidden.inner()),
+                other => other,
+            },
+            ..self
+        }
+    }
+
+    /// The same values on the device with autodiff, untracked.
+    #[must_use]
+    #[expect(clippy::wrong_self_convention, reason = "as `Tensor::from_inner`")]
+    pub fn from_inner(self) -> Self {
+        let RotaryTable { cos, sin } = self.image_rotary_emb;
+        Self {
+            temb: Tensor::from_inner(self.temb),
+            image_rotary_emb: RotaryTable { cos: Tensor::from_inner(cos), sin: Tensor::from_inner(sin) },
+            mask: match self.mask {
+                AttentionMask::Keys(hidden) => AttentionMask::Keys(Tensor::from_inner(hidden)),
+                other => other,
+            },
+            ..self
+        }
+    }
 }
 
 impl CogView4Transformer {

@@ -31,8 +31,8 @@ pub fn named_parameters<M: Module>(module: &M) -> Vec<(String, TensorData)> {
     visitor.found
 }
 
-/// Takes the gradients of all trained parameters, in the module's order.
-pub fn named_gradients<M: Module>(module: &M, gradients: &Gradients) -> Vec<(String, TensorData)> {
+/// Takes out the gradients of all parameters that have one, in the module's order.
+pub fn take_gradients<M: Module>(module: &M, gradients: Gradients) -> Vec<(String, TensorData)> {
     let mut visitor = Collector { path: Vec::new(), gradients: Some(gradients), found: Vec::new() };
     module.visit(&mut visitor);
     visitor.found
@@ -52,19 +52,20 @@ pub fn set_trained<M: Module>(module: M, is_trained: impl Fn(&str) -> bool) -> M
 }
 
 /// Collects values, or gradients where there are some.
-struct Collector<'a> {
+struct Collector {
     path: Vec<String>,
-    gradients: Option<&'a Gradients>,
+    gradients: Option<Gradients>,
     found: Vec<(String, TensorData)>,
 }
 
-impl ModuleVisitor for Collector<'_> {
+impl ModuleVisitor for Collector {
     track_path!();
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = match self.gradients {
+        let tensor = match &mut self.gradients {
             None => Some(param.val()),
-            Some(gradients) => param.val().grad(gradients),
+            // Taken out, so that nobody else holds it and its memory can be handed on.
+            Some(gradients) => param.val().grad_remove(gradients),
         };
         self.found.extend(tensor.map(|tensor| (self.path.join("."), tensor.into_data())));
     }

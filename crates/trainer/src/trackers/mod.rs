@@ -20,7 +20,7 @@ use crate::{
     validation::{ControlPicture, FOLDER, Validation},
 };
 
-pub(crate) use memory::peak_memory_bytes;
+pub use memory::peak_memory_bytes;
 
 /// Rows that `--log_dataset_samples` shows.
 const DATASET_SAMPLES: usize = 8;

@@ -25,7 +25,6 @@ fn what_is_out_of_range_or_not_there_is_refused_by_name() {
         (&["--mixed_precision", "fp16"], "--mixed_precision"),
         (&["--mixed_precision", "fp8"], "--mixed_precision"),
         (&["--dataset_name", "x", "--jsonl_for_train", "y"], "--jsonl_for_train"),
-        (&["--gradient_checkpointing"], "--gradient_checkpointing"),
         (&["--use_8bit_adam"], "--use_8bit_adam"),
         (&["--push_to_hub"], "--push_to_hub"),
         (&["--hub_token", "x"], "--hub_token"),

@@ -1,0 +1,83 @@
+//! What `bench_transformer` times: a forward pass, and a training step without the optimiser, on random weights.
+
+use burn::tensor::{DType, Device, Distribution, Tensor};
+use cogview4_model::{
+    CogView4Transformer, CogView4TransformerConfig, ComputeDtype, FlowMatchEulerSchedulerConfig,
+    transformer::{SizeConditions, TransformerInputs},
+    weights::cast_parameters,
+};
+
+use crate::{batch::MicroBatch, gradients::GradientSink, step::TrainingCopy};
+
+pub use crate::trackers::peak_memory_bytes;
+
+/// Pixels of the VAE's scale.
+const SCALE: usize = 8;
+
+/// A control transformer of random weights, with inputs.
+#[derive(Debug)]
+pub struct TransformerBench {
+    model: CogView4Transformer,
+    batch: MicroBatch,
+    size: [usize; 2],
+    dtype: ComputeDtype,
+}
+
+impl TransformerBench {
+    /// Draws weights and inputs; the input channels are doubled for the control latents.
+    pub fn new(
+        config: &CogView4TransformerConfig,
+        [samples, height, width, text_tokens]: [usize; 4],
+        dtype: ComputeDtype,
+        device: &Device,
+    ) -> Self {
+        let channels = config.out_channels;
+        let config = CogView4TransformerConfig { in_channels: 2 * channels, ..config.clone() };
+        // In the type of the computation at once: f32 masters are the optimiser's.
+        let model = cast_parameters(config.init(device), dtype.dtype());
+        let normal = |shape| Tensor::<4>::random(shape, Distribution::Normal(0.0, 1.0), (device, DType::F32));
+        let latents = || normal([samples, channels, height / SCALE, width / SCALE]);
+        let timesteps = vec![500.0; samples];
+        let sigma = FlowMatchEulerSchedulerConfig::default().shift_sigma(0.5, 1024);
+        let text = [samples, text_tokens, config.text_embed_dim];
+        let batch = MicroBatch {
+            image_latents: latents(),
+            control_latents: latents(),
+            noise: latents(),
+            noisy: latents(),
+            sigmas: vec![sigma; samples],
+            timesteps,
+            loss_weights: vec![1.0; samples],
+            prompt_embeds: Tensor::random(text, Distribution::Normal(0.0, 1.0), (device, DType::F32)),
+            prompt_lengths: vec![text_tokens; samples],
+            hidden_text: None,
+        };
+        Self { model, batch, size: [height, width], dtype }
+    }
+
+    fn sizes(&self) -> Vec<SizeConditions> {
+        vec![SizeConditions::uncropped(self.size[0], self.size[1]); self.batch.timesteps.len()]
+    }
+
+    /// One forward pass, waited for.
+    pub fn forward(&self) {
+        let (sizes, dtype) = (self.sizes(), self.dtype.dtype());
+        let output = self.model.forward(TransformerInputs {
+            hidden_states: Tensor::cat(vec![self.batch.noisy.clone(), self.batch.control_latents.clone()], 1)
+                .cast(dtype),
+            encoder_hidden_states: self.batch.prompt_embeds.clone().cast(dtype),
+            timesteps: &self.batch.timesteps,
+            sizes: &sizes,
+            hidden_text: None,
+        });
+        let _: f32 = output.cast(DType::F32).sum().into_scalar();
+    }
+
+    /// Loss and gradients of all parameters.
+    pub fn train(&self, recompute: bool) {
+        let copy = TrainingCopy::new(&self.model, self.dtype, recompute);
+        let mut sink = GradientSink::default();
+        sink.set_part(1.0);
+        copy.forward_backward(&self.batch, &self.sizes(), &mut sink);
+    }
+}

@@ -1,0 +1,115 @@
+//! `--gradient_checkpointing`: forward without a graph, keeping each block's input; then, from the last block to the first,
+//! each block again with a graph of its own. At any time the graph of one block is alive.
+
+use burn::tensor::{Gradients, Tensor};
+use cogview4_model::{
+    CogView4Transformer,
+    transformer::{BlockContext, BlockState, TransformerInputs},
+};
+
+use crate::gradients::GradientSink;
+
+/// Runs the model, hands the output to `loss`, and takes the gradients block by block. `model` is on the autodiff device,
+/// `plain` the same parameters without it.
+///
+/// # Panics
+/// When the inputs do not fit the model, as its `forward`.
+pub(crate) fn forward_backward<T>(
+    (model, plain): (&CogView4Transformer, &CogView4Transformer),
+    inputs: TransformerInputs<'_>,
+    sink: &mut GradientSink,
+    loss: impl FnOnce(Tensor<4>) -> (Tensor<1>, T),
+) -> T {
+    // 1. What is before the blocks keeps its graph; it is small
+    let (embedded, context) = model.embed(inputs);
+    let plain_context = context.clone().inner();
+
+    // 2. Blocks without a graph
+    let mut state = embedded.clone().inner();
+    let mut block_inputs = Vec::with_capacity(plain.num_blocks());
+    for index in 0..plain.num_blocks() {
+        block_inputs.push(state.clone());
+        state = plain.block(index, state, &plain_context);
+    }
+
+    // 3. What is behind the blocks, and the loss
+    let (state, leaf_context) = (state.leaf(), plain_context.leaf());
+    let (loss, result) = loss(model.head(state.clone(), &leaf_context));
+    let gradients = loss.backward();
+    let mut of_temb = leaf_context.temb.grad(&gradients);
+    let mut of_state = StateGradient::of(&state, &gradients);
+    drop((state, leaf_context));
+    sink.take(model, gradients);
+
+    // 4. Blocks again, the last first
+    for (index, input) in block_inputs.into_iter().enumerate().rev() {
+        let (state, leaf_context) = (input.leaf(), plain_context.leaf());
+        let output = model.block(index, state.clone(), &leaf_context);
+        let gradients = of_state.dot(output).expect("invariant: a block's output has a gradient").backward();
+        of_temb = add(of_temb, leaf_context.temb.grad(&gradients));
+        of_state = StateGradient::of(&state, &gradients);
+        drop((state, leaf_context));
+        sink.take(model, gradients);
+    }
+
+    // 5. What is before the blocks
+    let of_context = of_temb.map(|gradient| (context.temb * Tensor::from_inner(gradient)).sum());
+    if let Some(surrogate) = add(of_state.dot(embedded), of_context) {
+        sink.take(model, surrogate.backward());
+    }
+    result
+}
+
+/// Gradients of a state; what nothing depends on has none.
+struct StateGradient {
+    hidden_states: Option<Tensor<3>>,
+    encoder_hidden_states: Option<Tensor<3>>,
+}
+
+impl StateGradient {
+    fn of(state: &BlockState, gradients: &Gradients) -> Self {
+        Self {
+            hidden_states: state.hidden_states.grad(gradients),
+            encoder_hidden_states: state.encoder_hidden_states.grad(gradients),
+        }
+    }
+
+    /// Something whose gradient by the state is this gradient.
+    fn dot(&self, state: BlockState) -> Option<Tensor<1>> {
+        let product = |tensor: Tensor<3>, gradient: &Option<Tensor<3>>| {
+            gradient.clone().map(|gradient| (tensor * Tensor::from_inner(gradient)).sum())
+        };
+        add(
+            product(state.hidden_states, &self.hidden_states),
+            product(state.encoder_hidden_states, &self.encoder_hidden_states),
+        )
+    }
+}
+
+/// The sum of what is there.
+fn add<const D: usize>(a: Option<Tensor<D>>, b: Option<Tensor<D>>) -> Option<Tensor<D>> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a + b),
+        (a, b) => a.or(b),
+    }
+}
+
+/// Moves between the devices with and without autodiff.
+trait Leaf: Sized {
+    /// The same values as leaves of a new graph.
+    fn leaf(&self) -> Self;
+}
+
+impl Leaf for BlockState {
+    fn leaf(&self) -> Self {
+        let leaf = |tensor: &Tensor<3>| Tensor::from_inner(tensor.clone()).require_grad();
+        Self { hidden_states: leaf(&self.hidden_states), encoder_hidden_states: leaf(&self.encoder_hidden_states) }
+    }
+}
+
+impl Leaf for BlockContext {
+    fn leaf(&self) -> Self {
+        let context = self.clone().from_inner();
+        Self { temb: context.temb.require_grad(), ..context }
+    }
+}
