@@ -82,7 +82,6 @@ pub struct TransformerInputs<'a> {
 impl TransformerInputs<'_> {
     /// The same values on the device with autodiff, untracked.
     #[must_use]
-    #[expect(clippy::wrong_self_convention, reason = "as `Tensor::from_inner`")]
     pub fn from_inner(self) -> Self {
         Self {
             hidden_states: Tensor::from_inner(self.hidden_states),
@@ -143,7 +142,6 @@ impl BlockContext {
 
     /// The same values on the device with autodiff, untracked.
     #[must_use]
-    #[expect(clippy::wrong_self_convention, reason = "as `Tensor::from_inner`")]
     pub fn from_inner(self) -> Self {
         let RotaryTable { cos, sin } = self.image_rotary_emb;
         Self {

@@ -40,7 +40,6 @@ pub(super) trait AttentionOps: Backend {
 
     #[cfg_attr(any(feature = "cuda", feature = "wgpu"), fusion(default))]
     /// Gradients of query, key and value.
-    #[expect(clippy::too_many_arguments, reason = "a signature that the dispatch takes")]
     fn fused_attention_backward(
         grad: FloatTensor<Self>,
         query: FloatTensor<Self>,
