@@ -70,7 +70,12 @@ fn run(cli: Cli) -> Result<()> {
     for (flag, side) in [("--height", cli.height), ("--width", cli.width)] {
         ensure!(side > 0 && side.is_multiple_of(16), "{flag}: {side} is not a multiple of 16");
     }
-    let config = CogView4TransformerConfig { num_layers: cli.num_layers, ..CogView4TransformerConfig::default() };
+    let config = CogView4TransformerConfig {
+        num_layers: cli.num_layers,
+        num_attention_heads: 32,
+        attention_head_dim: 128,
+        ..CogView4TransformerConfig::default()
+    };
     let size = [cli.batch, cli.height, cli.width, cli.text_tokens];
     let bench = TransformerBench::new(&config, size, cli.dtype, &cli.device.open()?);
     let run = || match cli.mode {

@@ -1,11 +1,17 @@
-//! Project tasks. `cargo xtask ci` runs all that must hold for every commit.
+//! Project tasks. `cargo xtask ci` runs all that must hold for every commit, `backends` the part of it that looks at
+//! backends; `libtorch` installs libtorch and prints what to export.
 
-use std::process::{Command, ExitCode};
+use std::{
+    path::PathBuf,
+    process::{Command, ExitCode, Stdio},
+};
 
 use anyhow::{Context, Result, ensure};
 
 /// A program outside the workspace that depends on it by path.
 const CONSUMER: &str = "tests/consumer";
+/// The PyTorch whose libtorch Burn's backend is made for.
+const TORCH: &str = "torch==2.9.0";
 
 /// What `ci` runs, in this order: cheap checks first. `cargo test --workspace` is the README's test command; the ignored
 /// tests of the trainer look at what people see, with chromium and TensorBoard.
@@ -18,11 +24,24 @@ const CI: &[&str] = &[
     "run --release --example sft_infer -- --output target/cogview4.png",
 ];
 
+/// Every backend that needs no GPU, in one build.
+const BACKENDS: &str = "test -p cogview4 --features libtorch,wgpu --test backends";
+/// The CUDA backend's code; `DOCS_RS` spares its compiler, which is only there to run it.
+const CUDA: &str = "check -p cogview4 --features cuda";
+
+#[expect(clippy::print_stdout, reason = "the variables are for a shell")]
 fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        Some("ci") => ci().map_or_else(fail, |()| ExitCode::SUCCESS),
-        _ => fail(anyhow::anyhow!("usage: cargo xtask ci")),
-    }
+    let result = match std::env::args().nth(1).as_deref() {
+        Some("ci") => ci(),
+        Some("backends") => backends(),
+        Some("libtorch") => libtorch().map(|variables| {
+            for (name, value) in variables {
+                println!("export {name}={value}");
+            }
+        }),
+        _ => Err(anyhow::anyhow!("usage: cargo xtask ci | backends | libtorch")),
+    };
+    result.map_or_else(fail, |()| ExitCode::SUCCESS)
 }
 
 fn fail(error: anyhow::Error) -> ExitCode {
@@ -32,25 +51,63 @@ fn fail(error: anyhow::Error) -> ExitCode {
 
 fn ci() -> Result<()> {
     std::fs::create_dir_all("target").context("creating `target`")?;
-    CI.iter().try_for_each(|arguments| cargo(arguments))?;
+    CI.iter().try_for_each(|arguments| cargo(arguments, &[]))?;
     // With the same versions, so that what is built already serves.
     let lock = format!("{CONSUMER}/Cargo.lock");
     std::fs::copy("Cargo.lock", &lock).with_context(|| format!("writing {lock}"))?;
-    cargo(&format!("run --release --manifest-path {CONSUMER}/Cargo.toml"))
+    cargo(&format!("run --release --manifest-path {CONSUMER}/Cargo.toml"), &[])?;
+    backends()
 }
 
-fn cargo(arguments: &str) -> Result<()> {
+/// Runs the same tests on the pure-Rust CPU, libtorch and a software Vulkan, and checks the types of the CUDA backend.
+fn backends() -> Result<()> {
+    cargo(BACKENDS, &libtorch()?)?;
+    let target = target()?.join("cuda").display().to_string();
+    cargo(CUDA, &[("DOCS_RS", "1".into()), ("CARGO_TARGET_DIR", target)])
+}
+
+/// Installs libtorch from PyTorch's wheel into the target folder, unless it is there, and gives the variables that a build
+/// and a run need.
+fn libtorch() -> Result<Vec<(&'static str, String)>> {
+    let venv = target()?.join("libtorch");
+    let python = venv.join("bin").join("python");
+    let imports = || Command::new(&python).args(["-c", "import torch"]).stderr(Stdio::null()).status();
+    if !imports().is_ok_and(|status| status.success()) {
+        eprintln!("== installing {TORCH} in {}", venv.display());
+        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", TORCH, "numpy", "setuptools"]))?;
+    }
+    let folder = Command::new(&python)
+        .args(["-c", "import os, torch; print(os.path.dirname(torch.__file__))"])
+        .output()
+        .context("starting Python")?;
+    let folder = String::from_utf8(folder.stdout).context("reading the folder of torch")?;
+    let path = std::env::var("PATH").unwrap_or_default();
+    Ok(vec![
+        ("VIRTUAL_ENV", venv.display().to_string()),
+        ("PATH", format!("{}:{path}", venv.join("bin").display())),
+        ("LIBTORCH_USE_PYTORCH", "1".into()),
+        ("LD_LIBRARY_PATH", format!("{}/lib", folder.trim())),
+    ])
+}
+
+/// The target folder, absolute.
+fn target() -> Result<PathBuf> {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(target) => Ok(target.into()),
+        None => Ok(std::env::current_dir().context("looking for the current folder")?.join("target")),
+    }
+}
+
+fn cargo(arguments: &str, variables: &[(&str, String)]) -> Result<()> {
     eprintln!("== cargo {arguments}");
-    let target = match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(target) => target.into(),
-        None => std::env::current_dir().context("looking for the current folder")?.join("target"),
-    };
-    let status = Command::new("cargo")
-        .args(arguments.split_whitespace())
-        .env("RUSTDOCFLAGS", "-D warnings")
-        .env("CARGO_TARGET_DIR", target)
-        .status()
-        .context("starting cargo")?;
-    ensure!(status.success(), "`cargo {arguments}` failed");
+    let mut command = Command::new("cargo");
+    command.args(arguments.split_whitespace()).env("RUSTDOCFLAGS", "-D warnings").env("CARGO_TARGET_DIR", target()?);
+    run(command.envs(variables.iter().map(|(name, value)| (name, value))))
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("starting {command:?}"))?;
+    ensure!(status.success(), "`{command:?}` failed");
     Ok(())
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{DType, Gradients};
+use burn::tensor::{DType, Gradients, TensorData};
 use cogview4_model::{CogView4Transformer, weights::take_gradients};
 
-/// Sums gradients by key, in f32.
+/// Sums gradients by key. What comes once is kept in its own type until it is asked for; sums are in f32.
 #[derive(Debug, Default)]
 pub(crate) struct GradientSink {
-    sums: BTreeMap<String, Vec<f32>>,
+    sums: BTreeMap<String, TensorData>,
     part: f32,
 }
 
@@ -20,22 +20,27 @@ impl GradientSink {
 
     /// Takes all gradients of the model's parameters that a backward pass gave.
     pub(crate) fn take(&mut self, model: &CogView4Transformer, gradients: Gradients) {
-        let part = self.part;
         for (key, data) in take_gradients(model, gradients) {
-            let mut values: Vec<f32> =
-                data.convert_dtype(DType::F32).try_into_vec().expect("invariant: gradients are f32");
-            if part != 1.0 {
-                values.iter_mut().for_each(|value| *value *= part);
+            if self.part == 1.0 {
+                self.sums.insert(key, data);
+                continue;
             }
-            match self.sums.get_mut(&key) {
-                Some(sum) => sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value),
-                None => drop(self.sums.insert(key, values)),
+            let shape = data.shape().clone();
+            let mut values = to_f32(data);
+            values.iter_mut().for_each(|value| *value *= self.part);
+            if let Some(sum) = self.sums.remove(&key) {
+                values.iter_mut().zip(to_f32(sum)).for_each(|(value, sum)| *value += sum);
             }
+            self.sums.insert(key, TensorData::new(values, shape));
         }
     }
 
     /// The sums, by key.
     pub(crate) fn into_sums(self) -> Vec<(String, Vec<f32>)> {
-        self.sums.into_iter().collect()
+        self.sums.into_iter().map(|(key, data)| (key, to_f32(data))).collect()
     }
+}
+
+fn to_f32(data: TensorData) -> Vec<f32> {
+    data.convert_dtype(DType::F32).try_into_vec().expect("invariant: gradients are f32")
 }

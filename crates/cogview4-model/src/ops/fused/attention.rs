@@ -40,6 +40,7 @@ pub(super) trait AttentionOps: Backend {
 
     #[cfg_attr(any(feature = "cuda", feature = "wgpu"), fusion(default))]
     /// Gradients of query, key and value.
+    #[allow(clippy::too_many_arguments, reason = "the dispatch takes no structs")]
     fn fused_attention_backward(
         grad: FloatTensor<Self>,
         query: FloatTensor<Self>,
