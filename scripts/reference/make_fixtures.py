@@ -374,39 +374,75 @@ def pillow() -> None:
             image.resize((width, height), filter).save(folder / f"{name}-{width}x{height}.png")
 
 
-def training_step(folder: Path) -> None:
+class TrainingStep:
     """Loss and gradients of one step on the pipeline `plain`, with captions of different lengths."""
-    pipe = tiny.build(PIPELINES["plain"])
-    model = pipe.transformer.train()
-    channels, samples = model.config.out_channels, 3
-    noise, latents, control = (randn(seed, samples, channels, 8, 8) for seed in (31, 32, 33))
+
+    samples = 3
     lengths = torch.tensor([16, 32, 32])
-    embeds = randn(34, samples, 32, model.config.text_embed_dim)
-    embeds[0, :16] = 0
     timesteps, weights = torch.tensor([1000.0, 437.0, 12.0]), torch.tensor([1.0, 0.3, 2.0])
-    mu = 0.75 * (16 / 256) ** 0.5 + 0.25
-    sigmas = mu / (mu + 1 / (timesteps / 1000) - 1)
-    noisy = (1 - sigmas.view(-1, 1, 1, 1)) * latents + sigmas.view(-1, 1, 1, 1) * noise
-    for block in model.transformer_blocks:
-        block.attn1.set_processor(CogView4TrainingAttnProcessor())
-    size, crop = torch.tensor([[32.0, 32.0]] * samples), torch.zeros(samples, 2)
-    output = model(
-        hidden_states=torch.cat([noisy, control], dim=1),
-        encoder_hidden_states=embeds,
-        timestep=timesteps,
-        original_size=size,
-        target_size=size,
-        crop_coords=crop,
-        attention_kwargs={"text_attn_mask": (torch.arange(32)[None] >= 32 - lengths[:, None]).int()},
-        return_dict=False,
-    )[0]
-    loss = (weights.view(-1, 1, 1, 1) * (output - (noise - latents)) ** 2).flatten(1).mean(1).mean()
-    loss.backward()
-    tensors = dict(image_latents=latents, control_latents=control, noise=noise, noisy=noisy, timesteps=timesteps,
-                   sigmas=sigmas, weights=weights, prompt_embeds=embeds, prompt_lengths=lengths.float(),
-                   model_output=output.detach(), loss=loss.detach().view(1))
-    tensors.update({f"grad.{key}": parameter.grad for key, parameter in model.named_parameters()})
+
+    def __init__(self) -> None:
+        self.model = tiny.build(PIPELINES["plain"]).transformer.train()
+        for block in self.model.transformer_blocks:
+            block.attn1.set_processor(CogView4TrainingAttnProcessor())
+
+    def inputs(self, seed: int) -> dict[str, torch.Tensor]:
+        channels = self.model.config.out_channels
+        noise, latents, control = (randn(seed + index, self.samples, channels, 8, 8) for index in range(3))
+        embeds = randn(seed + 3, self.samples, 32, self.model.config.text_embed_dim)
+        embeds[0, :16] = 0
+        mu = 0.75 * (16 / 256) ** 0.5 + 0.25
+        sigmas = mu / (mu + 1 / (self.timesteps / 1000) - 1)
+        noisy = (1 - sigmas.view(-1, 1, 1, 1)) * latents + sigmas.view(-1, 1, 1, 1) * noise
+        return dict(noise=noise, image_latents=latents, control_latents=control, prompt_embeds=embeds, sigmas=sigmas,
+                    noisy=noisy)
+
+    def run(self, inputs: dict[str, torch.Tensor], dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor, dict]:
+        size = torch.tensor([[32.0, 32.0]] * self.samples, dtype=dtype)
+        model = self.model.to(dtype)
+        output = model(
+            hidden_states=torch.cat([inputs["noisy"], inputs["control_latents"]], dim=1).to(dtype),
+            encoder_hidden_states=inputs["prompt_embeds"].to(dtype),
+            timestep=self.timesteps,
+            original_size=size,
+            target_size=size,
+            crop_coords=torch.zeros_like(size),
+            attention_kwargs={"text_attn_mask": (torch.arange(32)[None] >= 32 - self.lengths[:, None]).int()},
+            return_dict=False,
+        )[0].float()
+        errors = (output - (inputs["noise"] - inputs["image_latents"])) ** 2
+        loss = (self.weights.view(-1, 1, 1, 1) * errors).flatten(1).mean(1).mean()
+        model.zero_grad()
+        loss.backward()
+        gradients = {key: parameter.grad.float() for key, parameter in model.named_parameters()}
+        return output.detach(), loss.detach().view(1), gradients
+
+
+def training_step(folder: Path) -> None:
+    step = TrainingStep()
+    inputs = step.inputs(31)
+    output, loss, gradients = step.run(inputs, torch.float32)
+    tensors = dict(**inputs, timesteps=step.timesteps, weights=step.weights, prompt_lengths=step.lengths.float(),
+                   model_output=output, loss=loss)
+    tensors.update({f"grad.{key}": gradient for key, gradient in gradients.items()})
     save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / "step.safetensors")
+
+
+def training_step_bfloat16(folder: Path) -> None:
+    """How far outputs and gradients in bfloat16 are from those in f32: the root of the mean square over several steps, as
+    one step's distance is a matter of luck."""
+    step, exact = TrainingStep(), TrainingStep()
+    seeds, squares = [1000 + 10 * index for index in range(16)], {"model_output": [], "gradients": []}
+    for seed in seeds:
+        inputs = step.inputs(seed)
+        expected, _, expected_gradients = exact.run(inputs, torch.float32)
+        output, _, gradients = step.run(inputs, torch.bfloat16)
+        squares["model_output"].append(((output - expected).square().sum() / expected.square().sum()).item())
+        difference = sum((gradients[key] - expected_gradients[key]).square().sum() for key in gradients)
+        whole = sum(gradient.square().sum() for gradient in expected_gradients.values())
+        squares["gradients"].append((difference / whole).item())
+    distances = {key: float(np.mean(values) ** 0.5) for key, values in squares.items()}
+    (folder / "step-bf16.json").write_text(json.dumps(dict(seeds=seeds, **distances)))
 
 
 def adamw(folder: Path) -> None:
@@ -469,6 +505,7 @@ def training() -> None:
     folder.mkdir()
     with torch.enable_grad():
         training_step(folder)
+        training_step_bfloat16(folder)
         adamw(folder)
     lr_schedules(folder)
     data_sets(folder)

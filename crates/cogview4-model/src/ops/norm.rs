@@ -1,4 +1,4 @@
-//! Layer norm without weights, and the modulations around it.
+//! Layer norm without weights, and the modulations around it: in f32, rounded once.
 
 use burn::tensor::{DType, Tensor, module};
 
@@ -10,10 +10,21 @@ use super::fused;
 /// `[..., D]`, unchanged.
 pub fn layer_norm<const D: usize>(input: Tensor<D>, eps: f64) -> Tensor<D> {
     let dtype = input.dtype();
+    wide_layer_norm(input, eps).cast(dtype)
+}
+
+/// The same, left in f32, or in f64 where that is what comes.
+pub(super) fn wide_layer_norm<const D: usize>(input: Tensor<D>, eps: f64) -> Tensor<D> {
+    let wide = wide(input.dtype());
     let width = input.dims()[D - 1];
     // Burn's fused norm insists on a weight.
-    let ones = Tensor::ones([width], (&input.device(), DType::F32));
-    module::layer_norm(input.cast(DType::F32), ones, None, eps).cast(dtype)
+    let ones = Tensor::ones([width], (&input.device(), wide));
+    module::layer_norm(input.cast(wide), ones, None, eps)
+}
+
+/// The type in which norms and what is around them are computed.
+pub(super) fn wide(dtype: DType) -> DType {
+    if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }
 
 /// Normalises the last axis, then scales and shifts it: `layer_norm(input) * (1 + scale) + shift`.
@@ -21,7 +32,11 @@ pub fn layer_norm<const D: usize>(input: Tensor<D>, eps: f64) -> Tensor<D> {
 /// # Shapes
 /// `input` `[B, S, D]`; `scale` and `shift` `[B, 1, D]`.
 pub fn modulate(input: Tensor<3>, scale: Tensor<3>, shift: Tensor<3>, eps: f64) -> Tensor<3> {
-    fused::modulate(&input, &scale, &shift, eps).unwrap_or_else(|| layer_norm(input, eps) * (scale + 1.0) + shift)
+    fused::modulate(&input, &scale, &shift, eps).unwrap_or_else(|| {
+        let dtype = input.dtype();
+        let wide = wide(dtype);
+        (wide_layer_norm(input, eps) * (scale.cast(wide) + 1.0) + shift.cast(wide)).cast(dtype)
+    })
 }
 
 /// `residual + output * gate`.
@@ -29,5 +44,9 @@ pub fn modulate(input: Tensor<3>, scale: Tensor<3>, shift: Tensor<3>, eps: f64) 
 /// # Shapes
 /// `residual` and `output` `[B, S, D]`; `gate` `[B, 1, D]`.
 pub fn gated_add(residual: Tensor<3>, output: Tensor<3>, gate: Tensor<3>) -> Tensor<3> {
-    fused::gated_add(&residual, &output, &gate).unwrap_or_else(|| residual + output * gate)
+    fused::gated_add(&residual, &output, &gate).unwrap_or_else(|| {
+        let dtype = residual.dtype();
+        let [residual, output, gate] = [residual, output, gate].map(|tensor| tensor.cast(wide(dtype)));
+        (residual + output * gate).cast(dtype)
+    })
 }

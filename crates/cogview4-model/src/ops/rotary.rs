@@ -3,7 +3,7 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use super::{fused, layer_norm};
+use super::{fused, norm::wide_layer_norm};
 
 /// Cosines and sines of the angles, each `[S, angles]` with one angle for two features.
 #[derive(Debug, Clone)]
@@ -33,6 +33,10 @@ impl RotaryTable {
         (0..width / 2).map(|i| 1.0 / theta.powf(f64::from((2 * i) as f32 / width as f32)) as f32).collect()
     }
 
+    fn cast(&self, dtype: DType) -> Self {
+        Self { cos: self.cos.clone().cast(dtype), sin: self.sin.clone().cast(dtype) }
+    }
+
     fn expand(&self) -> [Tensor<4>; 2] {
         [self.cos.clone(), self.sin.clone()].map(Tensor::unsqueeze)
     }
@@ -44,8 +48,12 @@ impl RotaryTable {
 /// # Shapes
 /// `[B, S, N, head_dim]` to `[B, N, S, head_dim]`; the table has `head_dim / 2` angles.
 pub fn norm_rotate(input: Tensor<4>, table: &RotaryTable, eps: f64) -> Tensor<4> {
-    fused::norm_rotate(&input, table, eps)
-        .unwrap_or_else(|| rotate_halves(layer_norm(input, eps).swap_dims(1, 2), table))
+    fused::norm_rotate(&input, table, eps).unwrap_or_else(|| {
+        let dtype = input.dtype();
+        let normed = wide_layer_norm(input, eps).swap_dims(1, 2);
+        let table = table.cast(normed.dtype());
+        rotate_halves(normed, &table).cast(dtype)
+    })
 }
 
 /// Turns feature `i` of the first half against feature `i` of the second half.

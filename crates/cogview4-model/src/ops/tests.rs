@@ -182,6 +182,13 @@ fn norm_and_rotation() {
 
 #[test]
 fn activations() {
+    let naive_gelu = |[x]: [Tensor<2>; 1]| {
+        let inner = (x.clone() + x.clone().powi_scalar(3) * 0.044_715) * (2.0 / std::f64::consts::PI).sqrt();
+        x * (inner.tanh() + 1.0) * 0.5
+    };
+    let [exact, _] = pair(10, [29, 57]);
+    assert_equal([naive_gelu([exact.clone()]), gelu_tanh(exact.clone())]);
+    assert_all_equal(gradients([exact.clone()], naive_gelu), gradients([exact], |[x]| gelu_tanh(x)));
     for activation in [gelu_tanh::<2>, silu::<2>] {
         // Also where the tensor is shared, so that the kernel may not work in place.
         let [composed, fused] = pair(10, [129, 257]).map(|tensor| tensor * 5.0);

@@ -119,8 +119,8 @@ impl<B: Backend> Scores<B> {
     }
 }
 
-/// The type of scores and sums.
-fn wide(dtype: DType) -> DType {
+/// The type of scores, sums and functions.
+pub(super) fn wide(dtype: DType) -> DType {
     if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }
 
@@ -128,6 +128,6 @@ fn float(dtype: DType) -> FloatDType {
     dtype.into()
 }
 
-fn cast<B: Backend>(tensor: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
+pub(super) fn cast<B: Backend>(tensor: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
     if tensor.dtype() == dtype { tensor } else { B::float_cast(tensor, float(dtype)) }
 }

@@ -1,8 +1,8 @@
-//! libtorch's own attention, forward and backward.
+//! libtorch's own attention and GELU, forward and backward.
 
 use burn::backend::{LibTorch, libtorch::TchTensor};
 
-use super::{attention::AttentionOps, composed};
+use super::{attention::AttentionOps, composed, gelu::GeluOps};
 
 impl AttentionOps for LibTorch {
     fn fused_attention(
@@ -50,6 +50,16 @@ impl AttentionOps for LibTorch {
             None,
         );
         (TchTensor::new(query), TchTensor::new(key), TchTensor::new(value))
+    }
+}
+
+impl GeluOps for LibTorch {
+    fn fused_gelu_tanh(input: TchTensor) -> TchTensor {
+        TchTensor::new(input.tensor.gelu("tanh"))
+    }
+
+    fn fused_gelu_tanh_backward(input: TchTensor, grad: TchTensor) -> TchTensor {
+        TchTensor::new(input.tensor.gelu_backward(&grad.tensor, "tanh"))
     }
 }
 

@@ -10,6 +10,7 @@ mod autodiff;
 mod composed;
 #[cfg(feature = "flex")]
 mod flex;
+mod gelu;
 #[cfg(feature = "libtorch")]
 mod libtorch;
 #[cfg(feature = "flex")]
@@ -30,6 +31,7 @@ use super::RotaryTable;
 use crate::device::is_flex;
 
 pub(super) use attention::attention;
+pub(super) use gelu::gelu_tanh;
 
 /// The kernels that a backend brings, each with its backward.
 #[backend_extension(Autodiff, Flex: cfg(feature = "flex"))]
@@ -71,8 +73,6 @@ trait FusedOps: Backend {
         grad: FloatTensor<Self>,
         eps: f64,
     ) -> FloatTensor<Self>;
-    fn fused_gelu_tanh(input: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn fused_gelu_tanh_backward(input: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self>;
     fn fused_silu(input: FloatTensor<Self>) -> FloatTensor<Self>;
     fn fused_silu_backward(input: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self>;
 }
@@ -132,12 +132,6 @@ impl<B: FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         )
     }
 
-    fn fused_gelu_tanh(input: FloatTensor<Self>) -> FloatTensor<Self> {
-        let x = inner::<B, C>(&input);
-        let output = B::fused_gelu_tanh(x.clone());
-        record::<B, C, _, 1>(&[input], output, || x, |x, grad| [B::fused_gelu_tanh_backward(x, grad)])
-    }
-
     fn fused_silu(input: FloatTensor<Self>) -> FloatTensor<Self> {
         let x = inner::<B, C>(&input);
         let output = B::fused_silu(x.clone());
@@ -171,23 +165,23 @@ impl<B: FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         unreachable!("invariant: first derivatives only")
     }
 
-    fn fused_gelu_tanh_backward(_: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
-        unreachable!("invariant: first derivatives only")
-    }
-
     fn fused_silu_backward(_: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
         unreachable!("invariant: first derivatives only")
     }
 }
 
-/// Whether the kernels serve this tensor.
+/// Whether the kernels serve this tensor; what is narrower than f32 is computed in f32 and rounded once.
 fn is_served<const D: usize>(tensor: &Tensor<D>) -> bool {
-    is_flex(&tensor.device()) && tensor.dtype() == DType::F32
+    is_flex(&tensor.device()) && matches!(tensor.dtype(), DType::F32 | DType::BF16)
+}
+
+fn in_f32<const D: usize>(tensor: &Tensor<D>) -> burn::backend::DispatchTensor {
+    tensor.clone().cast(DType::F32).into_dispatch()
 }
 
 /// Whether the attention takes keys and values that several queries share.
 pub(super) fn shares_heads(query: &Tensor<4>) -> bool {
-    is_served(query) && !query.device().is_autodiff()
+    is_flex(&query.device()) && query.dtype() == DType::F32 && !query.device().is_autodiff()
 }
 
 /// Whether a backend's own attention is better than what Burn has for it.
@@ -204,37 +198,36 @@ fn is_libtorch(device: &Device) -> bool {
     return false;
 }
 
+fn rounded<const D: usize>(tensor: burn::backend::DispatchTensor, dtype: DType) -> Tensor<D> {
+    let tensor: Tensor<D> = Tensor::from_dispatch(tensor);
+    tensor.cast(dtype)
+}
+
 /// See [`ops::modulate`](super::modulate).
 pub(super) fn modulate(input: &Tensor<3>, scale: &Tensor<3>, shift: &Tensor<3>, eps: f64) -> Option<Tensor<3>> {
     is_served(input).then(|| {
-        let [input, scale, shift] = [input, scale, shift].map(|tensor| tensor.clone().into_dispatch());
-        Tensor::from_dispatch(<Dispatch as FusedOps>::fused_modulate(input, scale, shift, eps))
+        let [x, scale, shift] = [input, scale, shift].map(in_f32);
+        rounded(<Dispatch as FusedOps>::fused_modulate(x, scale, shift, eps), input.dtype())
     })
 }
 
 /// See [`ops::gated_add`](super::gated_add).
 pub(super) fn gated_add(residual: &Tensor<3>, output: &Tensor<3>, gate: &Tensor<3>) -> Option<Tensor<3>> {
     is_served(residual).then(|| {
-        let [residual, output, gate] = [residual, output, gate].map(|tensor| tensor.clone().into_dispatch());
-        Tensor::from_dispatch(<Dispatch as FusedOps>::fused_gated_add(residual, output, gate))
+        let [x, output, gate] = [residual, output, gate].map(in_f32);
+        rounded(<Dispatch as FusedOps>::fused_gated_add(x, output, gate), residual.dtype())
     })
 }
 
 /// See [`ops::norm_rotate`](super::norm_rotate).
 pub(super) fn norm_rotate(input: &Tensor<4>, table: &RotaryTable, eps: f64) -> Option<Tensor<4>> {
     is_served(input).then(|| {
-        let [cos, sin] = [&table.cos, &table.sin].map(|tensor| tensor.clone().into_dispatch());
-        Tensor::from_dispatch(<Dispatch as FusedOps>::fused_norm_rotate(input.clone().into_dispatch(), cos, sin, eps))
+        let [cos, sin] = [&table.cos, &table.sin].map(in_f32);
+        rounded(<Dispatch as FusedOps>::fused_norm_rotate(in_f32(input), cos, sin, eps), input.dtype())
     })
-}
-
-/// See [`ops::gelu_tanh`](super::gelu_tanh).
-pub(super) fn gelu_tanh<const D: usize>(input: &Tensor<D>) -> Option<Tensor<D>> {
-    is_served(input)
-        .then(|| Tensor::from_dispatch(<Dispatch as FusedOps>::fused_gelu_tanh(input.clone().into_dispatch())))
 }
 
 /// See [`ops::silu`](super::silu).
 pub(super) fn silu<const D: usize>(input: &Tensor<D>) -> Option<Tensor<D>> {
-    is_served(input).then(|| Tensor::from_dispatch(<Dispatch as FusedOps>::fused_silu(input.clone().into_dispatch())))
+    is_served(input).then(|| rounded(<Dispatch as FusedOps>::fused_silu(in_f32(input)), input.dtype()))
 }

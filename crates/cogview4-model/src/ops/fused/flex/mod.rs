@@ -9,7 +9,13 @@ use burn::{
     tensor::DType,
 };
 
-use super::{FusedOps, attention::AttentionOps, composed, simd};
+use super::{
+    FusedOps,
+    attention::AttentionOps,
+    composed,
+    gelu::{self, GeluOps},
+    simd,
+};
 
 impl AttentionOps for Flex {
     fn fused_attention(
@@ -42,6 +48,28 @@ impl AttentionOps for Flex {
         let saved = [grad, query, key, value, output, logsumexp].map(|tensor| tensor.to_contiguous());
         let [query, key, value] = attention::attention_backward(&saved, &bias.to_contiguous(), is_causal);
         (query, key, value)
+    }
+}
+
+impl GeluOps for Flex {
+    fn fused_gelu_tanh(input: FlexTensor) -> FlexTensor {
+        match input.dtype() {
+            DType::F64 => gelu::forward::<Self>(input),
+            dtype => {
+                let input = composed::cast::<Self>(input, DType::F32);
+                composed::cast::<Self>(rows::map(input, simd::gelu_tanh), dtype)
+            }
+        }
+    }
+
+    fn fused_gelu_tanh_backward(input: FlexTensor, grad: FlexTensor) -> FlexTensor {
+        match input.dtype() {
+            DType::F64 => gelu::backward::<Self>(input, grad),
+            dtype => {
+                let [input, grad] = [input, grad].map(|tensor| composed::cast::<Self>(tensor, DType::F32));
+                composed::cast::<Self>(backward::multiply(&input, grad, simd::gelu_tanh_slope), dtype)
+            }
+        }
     }
 }
 
@@ -81,16 +109,8 @@ impl FusedOps for Flex {
         backward::norm_rotate(&input, &cos, &sin, &grad, eps as f32)
     }
 
-    fn fused_gelu_tanh_backward(input: FlexTensor, grad: FlexTensor) -> FlexTensor {
-        backward::multiply(&input, grad, simd::gelu_tanh_slope)
-    }
-
     fn fused_silu_backward(input: FlexTensor, grad: FlexTensor) -> FlexTensor {
         backward::multiply(&input, grad, simd::silu_slope)
-    }
-
-    fn fused_gelu_tanh(input: FlexTensor) -> FlexTensor {
-        rows::map(input, simd::gelu_tanh)
     }
 
     fn fused_silu(input: FlexTensor) -> FlexTensor {
