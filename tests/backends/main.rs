@@ -16,6 +16,9 @@ use libtest_mimic::{Arguments, Trial};
 
 use crate::backend::Backend;
 
+/// A test: its name and its body.
+type Test = (&'static str, fn(&Backend));
+
 /// Names and bodies of tests.
 macro_rules! tests {
     ($($module:ident::$name:ident),* $(,)?) => {
@@ -23,7 +26,7 @@ macro_rules! tests {
     };
 }
 
-const OPS: &[(&str, fn(&Backend))] = tests![
+const OPS: &[Test] = tests![
     ops::attention_forward_and_backward,
     ops::modulations,
     ops::norm_and_rotation,
@@ -31,7 +34,7 @@ const OPS: &[(&str, fn(&Backend))] = tests![
     ops::linear_layers,
 ];
 
-const MODELS: &[(&str, fn(&Backend))] = tests![
+const MODELS: &[Test] = tests![
     parity::transformer_embeddings_and_rotary_positions,
     parity::transformer_block,
     parity::transformer_without_and_with_hidden_text,
