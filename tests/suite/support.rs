@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use burn::tensor::{Device, Tensor, TensorData};
 use cogview4::model::{DeviceSpec, weights::WeightFiles};
 
-/// Bound on the relative L2 difference of single blocks in f32.
-pub(crate) const BLOCK_TOLERANCE: f64 = 1e-6;
 /// Bound on the relative L2 difference of whole models and runs in f32.
 pub(crate) const MODEL_TOLERANCE: f64 = 1e-5;
 /// The pipelines among the fixtures.
