@@ -25,7 +25,7 @@ use super::{
     Fusion: cfg(any(feature = "cuda", feature = "wgpu"))
 )]
 pub(super) trait AttentionOps: Backend {
-    #[cfg_attr(any(feature = "cuda", feature = "wgpu"), fusion(default))]
+    #[fusion(default)]
     /// The output, and the logarithm of the sum of the exponentials of each row's scores, `[B, N, S]`, for those
     /// backwards that read it.
     fn fused_attention(
@@ -38,7 +38,7 @@ pub(super) trait AttentionOps: Backend {
         composed::attention::<Self>(query, key, value, bias, is_causal)
     }
 
-    #[cfg_attr(any(feature = "cuda", feature = "wgpu"), fusion(default))]
+    #[fusion(default)]
     /// Gradients of query, key and value.
     #[allow(clippy::too_many_arguments, reason = "the dispatch takes no structs")]
     fn fused_attention_backward(
@@ -58,7 +58,7 @@ pub(super) trait AttentionOps: Backend {
 
 /// CubeCL fuses what the default is composed of.
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
-impl AttentionOps for burn::backend::CubeBackend {}
+impl AttentionOps for burn_cubecl::CubeBackend {}
 
 impl<B: AttentionOps, C: CheckpointStrategy> AttentionOps for Autodiff<B, C> {
     fn fused_attention(

@@ -30,12 +30,12 @@ const CUBIC: f64 = 0.044_715 * LINEAR;
     Fusion: cfg(any(feature = "cuda", feature = "wgpu"))
 )]
 pub(super) trait GeluOps: Backend {
-    #[cfg_attr(any(feature = "cuda", feature = "wgpu"), fusion(default))]
+    #[fusion(default)]
     fn fused_gelu_tanh(input: FloatTensor<Self>) -> FloatTensor<Self> {
         forward::<Self>(input)
     }
 
-    #[cfg_attr(any(feature = "cuda", feature = "wgpu"), fusion(default))]
+    #[fusion(default)]
     fn fused_gelu_tanh_backward(input: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
         backward::<Self>(input, grad)
     }
@@ -43,7 +43,7 @@ pub(super) trait GeluOps: Backend {
 
 /// CubeCL fuses what the default is composed of.
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
-impl GeluOps for burn::backend::CubeBackend {}
+impl GeluOps for burn_cubecl::CubeBackend {}
 
 impl<B: GeluOps, C: CheckpointStrategy> GeluOps for Autodiff<B, C> {
     fn fused_gelu_tanh(input: FloatTensor<Self>) -> FloatTensor<Self> {
