@@ -3,11 +3,14 @@
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use cogview4_model::{
     CogView4Transformer, CogView4TransformerConfig, ComputeDtype, FlowMatchEulerSchedulerConfig,
-    transformer::{SizeConditions, TransformerInputs},
-    weights::cast_parameters,
+    transformer::SizeConditions, weights::cast_parameters,
 };
 
-use crate::{batch::MicroBatch, gradients::GradientSink, step::TrainingCopy};
+use crate::{
+    batch::MicroBatch,
+    gradients::GradientSink,
+    step::{TrainingCopy, inputs},
+};
 
 pub use crate::trackers::peak_memory_bytes;
 
@@ -61,15 +64,7 @@ impl TransformerBench {
 
     /// One forward pass, waited for.
     pub fn forward(&self) {
-        let (sizes, dtype) = (self.sizes(), self.dtype.dtype());
-        let output = self.model.forward(TransformerInputs {
-            hidden_states: Tensor::cat(vec![self.batch.noisy.clone(), self.batch.control_latents.clone()], 1)
-                .cast(dtype),
-            encoder_hidden_states: self.batch.prompt_embeds.clone().cast(dtype),
-            timesteps: &self.batch.timesteps,
-            sizes: &sizes,
-            hidden_text: None,
-        });
+        let output = self.model.forward(inputs(&self.batch, self.dtype, &self.sizes()));
         let _: f32 = output.cast(DType::F32).sum().into_scalar();
     }
 

@@ -35,8 +35,7 @@ pub fn check(args: Args, table: &mut dyn Write) -> Result<LintReport> {
     config.check()?;
     let data = data.open()?.train;
     let page = config.output_dir.join("check.html");
-    std::fs::create_dir_all(&config.output_dir)
-        .map_err(|error| TrainError::flag("--output_dir", format!("{}: {error}", config.output_dir.display())))?;
+    TrainError::make_folder("--output_dir", &config.output_dir)?;
     check_writable(&page)?;
     // What cannot be tokenized has no length; training refuses it by row.
     let count = tokenizer.map(|tokenizer| move |caption: &str| tokenizer.count(caption).unwrap_or_default());

@@ -1,6 +1,6 @@
 //! What can go wrong in this crate. Every message is one line that names the culprit.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use cogview4_control_pipeline::PipelineError;
 use cogview4_data::DataError;
@@ -46,6 +46,11 @@ pub enum TrainError {
 impl TrainError {
     pub(crate) fn flag(flag: &'static str, reason: impl Into<String>) -> Self {
         Self::Flag { flag, reason: reason.into() }
+    }
+
+    /// Makes a folder that a flag names, unless it is there.
+    pub(crate) fn make_folder(flag: &'static str, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder).map_err(|error| Self::flag(flag, format!("{}: {error}", folder.display())))
     }
 
     pub(crate) fn checkpoint(path: impl Into<PathBuf>, reason: impl ToString) -> Self {

@@ -21,7 +21,7 @@ impl GradientSink {
     /// Takes all gradients of the model's parameters that a backward pass gave.
     pub(crate) fn take(&mut self, model: &CogView4Transformer, gradients: Gradients) {
         for (key, data) in take_gradients(model, gradients) {
-            if self.part == 1.0 {
+            if self.part == 1.0 && !self.sums.contains_key(&key) {
                 self.sums.insert(key, data);
                 continue;
             }

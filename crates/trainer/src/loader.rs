@@ -119,11 +119,8 @@ impl Loader {
     /// Picture and control image of a row.
     pub(crate) fn pictures(&self, row: usize) -> Result<[RgbImage; 2]> {
         let Row { image, conditioning_image, .. } = self.dataset.row(row)?;
-        let decode = |picture: &Picture| {
-            let decoded = picture.bytes().and_then(Picture::decode);
-            decoded.map_err(|reason| row_error(&self.dataset.place(row), reason))
-        };
-        Ok([decode(&image)?, decode(&conditioning_image)?])
+        let open = |picture: &Picture| picture.open().map_err(|reason| row_error(&self.dataset.place(row), reason));
+        Ok([open(&image)?, open(&conditioning_image)?])
     }
 
     /// The first caption of a row.

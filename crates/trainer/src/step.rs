@@ -78,7 +78,11 @@ pub(crate) fn sizes(batch: &MicroBatch, numerics: &Numerics) -> Vec<SizeConditio
 }
 
 /// What the model is given, without autodiff.
-fn inputs<'a>(batch: &'a MicroBatch, dtype: ComputeDtype, sizes: &'a [SizeConditions]) -> TransformerInputs<'a> {
+pub(crate) fn inputs<'a>(
+    batch: &'a MicroBatch,
+    dtype: ComputeDtype,
+    sizes: &'a [SizeConditions],
+) -> TransformerInputs<'a> {
     let dtype = dtype.dtype();
     TransformerInputs {
         hidden_states: Tensor::cat(vec![batch.noisy.clone(), batch.control_latents.clone()], 1).cast(dtype),

@@ -317,11 +317,9 @@ impl Trainer {
 /// Makes the folders, and checks that what the run will write can be written.
 fn check_outputs(config: &TrainConfig) -> Result<()> {
     let output_dir = &config.output_dir;
-    let folders = [("--output_dir", Some(output_dir.clone())), ("--logging_dir", config.tensorboard_folder())];
-    for (flag, folder) in folders {
-        let Some(folder) = folder else { continue };
-        std::fs::create_dir_all(&folder)
-            .map_err(|error| TrainError::flag(flag, format!("{}: {error}", folder.display())))?;
+    TrainError::make_folder("--output_dir", output_dir)?;
+    if let Some(folder) = config.tensorboard_folder() {
+        TrainError::make_folder("--logging_dir", &folder)?;
     }
     for file in ["metrics.jsonl", "validation.jsonl", "report.html"] {
         check_writable(&output_dir.join(file))?;

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::{Finding, FindingKind, LintReport};
 use crate::{
     html::{PictureSource, figure, page},
-    source::{Dataset, Picture},
+    source::Dataset,
 };
 
 /// Rows of each kind that are shown with their pictures.
@@ -70,11 +70,10 @@ pub(super) fn numbers(findings: &[&Finding]) -> String {
 
 fn shown(finding: &Finding, dataset: &dyn Dataset) -> Markup {
     let row = dataset.row(finding.row).ok();
-    let picture = |picture: &Picture| picture.bytes().and_then(Picture::decode).ok();
     html! {
         div.row {
             @if let Some(row) = &row {
-                @for (what, picture) in [("control", picture(&row.conditioning_image)), ("picture", picture(&row.image))] {
+                @for (what, picture) in [("control", row.conditioning_image.open().ok()), ("picture", row.image.open().ok())] {
                     @match picture {
                         Some(picture) => {
                             (figure(&PictureSource::from(&picture), &format!("{what}, {}x{}", picture.width(), picture.height())))

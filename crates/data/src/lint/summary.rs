@@ -66,9 +66,7 @@ impl RowSummary {
             Ok(row) => row,
             Err(error) => return unreadable(error.to_string()),
         };
-        let decode = |what: &str, picture: &Picture| {
-            picture.bytes().and_then(Picture::decode).map_err(|reason| format!("{what}: {reason}"))
-        };
+        let decode = |what: &str, picture: &Picture| picture.open().map_err(|reason| format!("{what}: {reason}"));
         let pictures = decode("picture", &row.image)
             .and_then(|image| Ok((image, decode("control image", &row.conditioning_image)?)));
         let is_empty = |caption: &String| caption.trim().is_empty();

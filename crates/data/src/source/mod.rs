@@ -127,6 +127,14 @@ impl Picture {
         }
     }
 
+    /// Reads and decodes the picture, upright and as RGB.
+    ///
+    /// # Errors
+    /// As [`bytes`](Self::bytes) and [`decode`](Self::decode).
+    pub fn open(&self) -> Result<RgbImage, String> {
+        self.bytes().and_then(Self::decode)
+    }
+
     /// Decodes a picture, upright and as RGB.
     ///
     /// # Errors

@@ -22,18 +22,13 @@ pub(crate) struct TensorBoard {
 }
 
 impl TensorBoard {
-    /// Begins a file in `folder` for a run that goes on after `steps` steps: what other files hold of later steps is hidden.
+    /// Begins a file in `folder`, which is there, for a run that goes on after `steps` steps: what other files hold of later steps is hidden.
     pub(crate) fn create(folder: &Path, steps: usize) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let name =
             format!("events.out.tfevents.{:010}.{:09}.{}", now.as_secs(), now.subsec_nanos(), std::process::id());
         let path = folder.join(name);
-        let create = || {
-            std::fs::create_dir_all(folder)?;
-            File::create(&path)
-        };
-        let file =
-            create().map_err(|error| TrainError::flag("--logging_dir", format!("{}: {error}", path.display())))?;
+        let file = File::create(&path).map_err(|error| TrainError::checkpoint(&path, error))?;
         let mut board = Self { path, file };
         board.write(0, What::FileVersion("brain.Event:2".into()))?;
         board.write(steps + 1, What::SessionLog(SessionLog { status: SessionLog::START }))?;

@@ -51,8 +51,7 @@ pub(crate) fn check_folder(config: &TrainConfig) -> Result<()> {
         return Ok(());
     }
     let folder = config.output_dir.join(FOLDER);
-    std::fs::create_dir_all(&folder)
-        .map_err(|error| TrainError::flag("--output_dir", format!("{}: {error}", folder.display())))?;
+    TrainError::make_folder("--output_dir", &folder)?;
     Ok(check_writable(&folder.join("step-0-1-1.png"))?)
 }
 

@@ -25,9 +25,9 @@ use super::{
     Fusion: cfg(any(feature = "cuda", feature = "wgpu"))
 )]
 pub(super) trait AttentionOps: Backend {
-    #[fusion(default)]
     /// The output, and the logarithm of the sum of the exponentials of each row's scores, `[B, N, S]`, for those
     /// backwards that read it.
+    #[fusion(default)]
     fn fused_attention(
         query: FloatTensor<Self>,
         key: FloatTensor<Self>,
@@ -38,8 +38,8 @@ pub(super) trait AttentionOps: Backend {
         composed::attention::<Self>(query, key, value, bias, is_causal)
     }
 
-    #[fusion(default)]
     /// Gradients of query, key and value.
+    #[fusion(default)]
     #[allow(clippy::too_many_arguments, reason = "the dispatch takes no structs")]
     fn fused_attention_backward(
         grad: FloatTensor<Self>,
