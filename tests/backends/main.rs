@@ -1,5 +1,5 @@
 //! The same tests on every backend that is compiled in and present; what is skipped is said, with the reason.
-//! `cargo test --test backends --features libtorch -- libtorch` runs one backend.
+//! `cargo test --test backends --features libtorch -- libtorch` runs one backend; one that is asked for must be there.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
@@ -10,6 +10,8 @@ mod parity;
 #[allow(dead_code, reason = "shared with the suite")]
 mod support;
 mod training;
+
+use std::process::ExitCode;
 
 use cogview4::model::DeviceSpec;
 use libtest_mimic::{Arguments, Trial};
@@ -49,11 +51,15 @@ const MODELS: &[Test] = tests![
     training::a_run_that_goes_on,
 ];
 
-fn main() {
+fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let mut trials = Vec::new();
     for spec in DeviceSpec::ALL {
         match spec.open() {
+            Err(error) if is_asked_for(spec, &arguments) => {
+                eprintln!("error: {error}");
+                return ExitCode::FAILURE;
+            }
             Err(error) => eprintln!("skipped: {error}"),
             Ok(device) => {
                 eprintln!("runs: {spec}");
@@ -69,5 +75,11 @@ fn main() {
             }
         }
     }
-    libtest_mimic::run(&arguments, trials).exit();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// Whether the filter of the tests begins with the whole name of a device.
+fn is_asked_for(spec: DeviceSpec, arguments: &Arguments) -> bool {
+    let filter = arguments.filter.as_deref().unwrap_or_default();
+    filter.strip_prefix(&spec.to_string()).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }

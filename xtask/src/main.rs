@@ -24,8 +24,9 @@ const CI: &[&str] = &[
     "run --release --example sft_infer -- --output target/cogview4.png",
 ];
 
-/// The backends that need no GPU, in one build.
-const BACKENDS: &str = "test -p cogview4 --features libtorch --test backends";
+/// The backends that need no GPU, in one build: the CPUs whole, then the operations of CubeCL on Vulkan in software.
+const BACKENDS: &str = "test -p cogview4 --features libtorch,wgpu --test backends -- --skip wgpu";
+const WGPU: &str = "test -p cogview4 --features libtorch,wgpu --test backends -- wgpu:cpu --test-threads 1";
 /// The CUDA backend's code; `DOCS_RS` spares its compiler, which is only there to run it.
 const CUDA: &str = "check -p cogview4 --features cuda";
 
@@ -59,9 +60,16 @@ fn ci() -> Result<()> {
     backends()
 }
 
-/// Runs the same tests on the pure-Rust CPU and libtorch, and checks the types of the CUDA backend.
+/// Runs the same tests on the pure-Rust CPU and libtorch, those of operations on CubeCL, and checks the types of the CUDA
+/// backend.
 fn backends() -> Result<()> {
-    cargo(BACKENDS, &libtorch()?)?;
+    let mut variables = libtorch()?;
+    cargo(BACKENDS, &variables)?;
+    // A software driver takes minutes to try which of a hundred kernels is fastest. It keeps its files in this folder.
+    let vulkan = target()?.join("vulkan");
+    std::fs::create_dir_all(&vulkan).with_context(|| format!("creating {}", vulkan.display()))?;
+    variables.extend([("CUBECL_AUTOTUNE_LEVEL", "minimal".into()), ("XDG_RUNTIME_DIR", vulkan.display().to_string())]);
+    cargo(WGPU, &variables)?;
     let target = target()?.join("cuda").display().to_string();
     cargo(CUDA, &[("DOCS_RS", "1".into()), ("CARGO_TARGET_DIR", target)])
 }
