@@ -1,8 +1,65 @@
-//! libtorch's own attention and GELU, forward and backward.
+//! libtorch's own attention and activations, forward and backward; on its CPU, tensors are reached by our kernels.
 
-use burn::backend::{LibTorch, libtorch::TchTensor};
+use burn::{
+    backend::{LibTorch, TensorMetadata, libtorch::TchTensor, tensor::FloatTensor},
+    tensor::DType,
+};
 
-use super::{attention::AttentionOps, composed, gelu::GeluOps};
+use super::{
+    FusedOps,
+    attention::AttentionOps,
+    composed,
+    gelu::GeluOps,
+    host::{self, HostTensor, Value},
+};
+
+impl HostTensor for TchTensor {
+    fn dtype(&self) -> DType {
+        TensorMetadata::dtype(self)
+    }
+
+    fn dims<const D: usize>(&self) -> [usize; D] {
+        let dims: [i64; D] = self.tensor.size().try_into().expect("invariant: the operation fixes the number of axes");
+        dims.map(|dim| dim as usize)
+    }
+
+    fn contiguous(&self) -> Self {
+        if self.tensor.is_contiguous() { self.clone() } else { Self::new(self.tensor.contiguous()) }
+    }
+
+    #[expect(unsafe_code, reason = "the memory is libtorch's")]
+    fn values<T: Value>(&self) -> &[T] {
+        assert!(self.is_host::<T>(), "invariant: values of this type, in order, on the CPU");
+        // SAFETY: by the assertion the memory holds `numel` values of `T`; it lives as long as the tensor, which is not
+        // written to while it is borrowed.
+        unsafe { std::slice::from_raw_parts(self.tensor.data_ptr().cast(), self.tensor.numel()) }
+    }
+
+    #[expect(unsafe_code, reason = "the memory is libtorch's")]
+    fn filled<T: Value, const D: usize>(&self, dims: [usize; D], fill: impl FnOnce(&mut [T])) -> Self {
+        let dims = dims.map(|dim| dim as i64);
+        let output = Self::new(tch::Tensor::empty(dims, (self.tensor.kind(), self.tensor.device())));
+        assert!(output.is_host::<T>(), "invariant: values of this type, in order, on the CPU");
+        // SAFETY: as above, and nobody else has the new tensor. Its values are not set, and only written to: any bits are
+        // a value of `T`.
+        fill(unsafe { std::slice::from_raw_parts_mut(output.tensor.data_ptr().cast(), output.tensor.numel()) });
+        output
+    }
+}
+
+/// Whether the memory can be read as a slice.
+trait IsHost {
+    fn is_host<T: Value>(&self) -> bool;
+}
+
+impl IsHost for TchTensor {
+    fn is_host<T: Value>(&self) -> bool {
+        self.tensor.device() == tch::Device::Cpu
+            && self.tensor.is_contiguous()
+            && self.tensor.numel() > 0
+            && TensorMetadata::dtype(self) == T::dtype()
+    }
+}
 
 impl AttentionOps for LibTorch {
     fn fused_attention(
@@ -60,6 +117,18 @@ impl GeluOps for LibTorch {
 
     fn fused_gelu_tanh_backward(input: TchTensor, grad: TchTensor) -> TchTensor {
         TchTensor::new(input.tensor.gelu_backward(&grad.tensor, "tanh"))
+    }
+}
+
+impl FusedOps for LibTorch {
+    host_ops!();
+
+    fn fused_silu(input: TchTensor) -> TchTensor {
+        TchTensor::new(input.tensor.silu())
+    }
+
+    fn fused_silu_backward(input: TchTensor, grad: TchTensor) -> TchTensor {
+        TchTensor::new(input.tensor.silu_backward(&grad.tensor))
     }
 }
 

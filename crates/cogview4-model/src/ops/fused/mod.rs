@@ -8,12 +8,15 @@
 mod attention;
 mod autodiff;
 mod composed;
+#[cfg(any(feature = "flex", feature = "libtorch"))]
+#[macro_use]
+mod host;
 #[cfg(feature = "flex")]
 mod flex;
 mod gelu;
 #[cfg(feature = "libtorch")]
 mod libtorch;
-#[cfg(feature = "flex")]
+#[cfg(any(feature = "flex", feature = "libtorch"))]
 mod simd;
 
 use burn::{
@@ -34,7 +37,7 @@ pub(super) use attention::attention;
 pub(super) use gelu::gelu_tanh;
 
 /// The kernels that a backend brings, each with its backward.
-#[backend_extension(Autodiff, Flex: cfg(feature = "flex"))]
+#[backend_extension(Autodiff, Flex: cfg(feature = "flex"), LibTorch: cfg(feature = "libtorch"))]
 trait FusedOps: Backend {
     fn fused_modulate(
         input: FloatTensor<Self>,
@@ -170,13 +173,9 @@ impl<B: FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     }
 }
 
-/// Whether the kernels serve this tensor; what is narrower than f32 is computed in f32 and rounded once.
+/// Whether the kernels serve this tensor: its values are in memory that the CPU reaches.
 fn is_served<const D: usize>(tensor: &Tensor<D>) -> bool {
-    is_flex(&tensor.device()) && matches!(tensor.dtype(), DType::F32 | DType::BF16)
-}
-
-fn in_f32<const D: usize>(tensor: &Tensor<D>) -> burn::backend::DispatchTensor {
-    tensor.clone().cast(DType::F32).into_dispatch()
+    has_attention(&tensor.device()) && matches!(tensor.dtype(), DType::F32 | DType::BF16)
 }
 
 /// Whether the attention takes keys and values that several queries share.
@@ -198,36 +197,31 @@ fn is_libtorch(device: &Device) -> bool {
     return false;
 }
 
-fn rounded<const D: usize>(tensor: burn::backend::DispatchTensor, dtype: DType) -> Tensor<D> {
-    let tensor: Tensor<D> = Tensor::from_dispatch(tensor);
-    tensor.cast(dtype)
-}
-
 /// See [`ops::modulate`](super::modulate).
 pub(super) fn modulate(input: &Tensor<3>, scale: &Tensor<3>, shift: &Tensor<3>, eps: f64) -> Option<Tensor<3>> {
     is_served(input).then(|| {
-        let [x, scale, shift] = [input, scale, shift].map(in_f32);
-        rounded(<Dispatch as FusedOps>::fused_modulate(x, scale, shift, eps), input.dtype())
+        let [x, scale, shift] = [input, scale, shift].map(|tensor| tensor.clone().into_dispatch());
+        Tensor::from_dispatch(<Dispatch as FusedOps>::fused_modulate(x, scale, shift, eps))
     })
 }
 
 /// See [`ops::gated_add`](super::gated_add).
 pub(super) fn gated_add(residual: &Tensor<3>, output: &Tensor<3>, gate: &Tensor<3>) -> Option<Tensor<3>> {
     is_served(residual).then(|| {
-        let [x, output, gate] = [residual, output, gate].map(in_f32);
-        rounded(<Dispatch as FusedOps>::fused_gated_add(x, output, gate), residual.dtype())
+        let [x, output, gate] = [residual, output, gate].map(|tensor| tensor.clone().into_dispatch());
+        Tensor::from_dispatch(<Dispatch as FusedOps>::fused_gated_add(x, output, gate))
     })
 }
 
 /// See [`ops::norm_rotate`](super::norm_rotate).
 pub(super) fn norm_rotate(input: &Tensor<4>, table: &RotaryTable, eps: f64) -> Option<Tensor<4>> {
     is_served(input).then(|| {
-        let [cos, sin] = [&table.cos, &table.sin].map(in_f32);
-        rounded(<Dispatch as FusedOps>::fused_norm_rotate(in_f32(input), cos, sin, eps), input.dtype())
+        let [cos, sin] = [&table.cos, &table.sin].map(|tensor| tensor.clone().into_dispatch());
+        Tensor::from_dispatch(<Dispatch as FusedOps>::fused_norm_rotate(input.clone().into_dispatch(), cos, sin, eps))
     })
 }
 
 /// See [`ops::silu`](super::silu).
 pub(super) fn silu<const D: usize>(input: &Tensor<D>) -> Option<Tensor<D>> {
-    is_served(input).then(|| rounded(<Dispatch as FusedOps>::fused_silu(in_f32(input)), input.dtype()))
+    is_served(input).then(|| Tensor::from_dispatch(<Dispatch as FusedOps>::fused_silu(input.clone().into_dispatch())))
 }

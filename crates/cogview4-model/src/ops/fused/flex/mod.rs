@@ -1,21 +1,46 @@
 //! Kernels for the pure-Rust CPU backend, over the tensors' own memory.
 
 mod attention;
-mod backward;
-mod rows;
+mod elementwise;
 
 use burn::{
-    backend::{Flex, flex::FlexTensor},
-    tensor::DType,
+    backend::{Flex, flex::FlexTensor, tensor::FloatTensor},
+    tensor::{Bytes, DType, Shape},
 };
+use burn_flex::Layout;
 
 use super::{
     FusedOps,
     attention::AttentionOps,
     composed,
     gelu::{self, GeluOps},
+    host::{self, HostTensor, Value},
     simd,
 };
+
+impl HostTensor for FlexTensor {
+    fn dtype(&self) -> DType {
+        self.dtype()
+    }
+
+    fn dims<const D: usize>(&self) -> [usize; D] {
+        self.layout().shape().as_slice().try_into().expect("invariant: the operation fixes the number of axes")
+    }
+
+    fn contiguous(&self) -> Self {
+        if self.is_contiguous() { self.clone() } else { self.to_contiguous() }
+    }
+
+    fn values<T: Value>(&self) -> &[T] {
+        self.as_slice().expect("invariant: contiguous")
+    }
+
+    fn filled<T: Value, const D: usize>(&self, dims: [usize; D], fill: impl FnOnce(&mut [T])) -> Self {
+        let mut values = vec![T::zeroed(); dims.iter().product()];
+        fill(&mut values);
+        Self::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(dims)), T::dtype())
+    }
+}
 
 impl AttentionOps for Flex {
     fn fused_attention(
@@ -55,65 +80,36 @@ impl GeluOps for Flex {
     fn fused_gelu_tanh(input: FlexTensor) -> FlexTensor {
         match input.dtype() {
             DType::F64 => gelu::forward::<Self>(input),
-            dtype => {
-                let input = composed::cast::<Self>(input, DType::F32);
-                composed::cast::<Self>(rows::map(input, simd::gelu_tanh), dtype)
-            }
+            _ => in_f32(input, |input| elementwise::map(input, simd::gelu_tanh)),
         }
     }
 
     fn fused_gelu_tanh_backward(input: FlexTensor, grad: FlexTensor) -> FlexTensor {
         match input.dtype() {
             DType::F64 => gelu::backward::<Self>(input, grad),
-            dtype => {
-                let [input, grad] = [input, grad].map(|tensor| composed::cast::<Self>(tensor, DType::F32));
-                composed::cast::<Self>(backward::multiply(&input, grad, simd::gelu_tanh_slope), dtype)
+            _ => {
+                let input = composed::cast::<Self>(input, DType::F32);
+                in_f32(grad, |grad| elementwise::multiply(&input, grad, simd::gelu_tanh_slope))
             }
         }
     }
 }
 
 impl FusedOps for Flex {
-    fn fused_modulate(input: FlexTensor, scale: FlexTensor, shift: FlexTensor, eps: f64) -> FlexTensor {
-        rows::modulate(&input, &scale, &shift, eps as f32)
-    }
+    host_ops!();
 
-    fn fused_gated_add(residual: FlexTensor, output: FlexTensor, gate: FlexTensor) -> FlexTensor {
-        rows::gated_add(&residual, &output, &gate)
-    }
-
-    fn fused_norm_rotate(input: FlexTensor, cos: FlexTensor, sin: FlexTensor, eps: f64) -> FlexTensor {
-        rows::norm_rotate(&input, &cos, &sin, eps as f32)
-    }
-
-    fn fused_modulate_backward(
-        input: FlexTensor,
-        scale: FlexTensor,
-        grad: FlexTensor,
-        eps: f64,
-    ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        backward::modulate(&input, &scale, &grad, eps as f32)
-    }
-
-    fn fused_gated_add_backward(output: FlexTensor, gate: FlexTensor, grad: FlexTensor) -> (FlexTensor, FlexTensor) {
-        backward::gated_add(&output, &gate, &grad)
-    }
-
-    fn fused_norm_rotate_backward(
-        input: FlexTensor,
-        cos: FlexTensor,
-        sin: FlexTensor,
-        grad: FlexTensor,
-        eps: f64,
-    ) -> FlexTensor {
-        backward::norm_rotate(&input, &cos, &sin, &grad, eps as f32)
+    fn fused_silu(input: FlexTensor) -> FlexTensor {
+        in_f32(input, |input| elementwise::map(input, simd::silu))
     }
 
     fn fused_silu_backward(input: FlexTensor, grad: FlexTensor) -> FlexTensor {
-        backward::multiply(&input, grad, simd::silu_slope)
+        let input = composed::cast::<Self>(input, DType::F32);
+        in_f32(grad, |grad| elementwise::multiply(&input, grad, simd::silu_slope))
     }
+}
 
-    fn fused_silu(input: FlexTensor) -> FlexTensor {
-        rows::map(input, simd::silu)
-    }
+/// Computes in f32, and rounds once to the type that came.
+fn in_f32(input: FlexTensor, function: impl FnOnce(FlexTensor) -> FlexTensor) -> FlexTensor {
+    let dtype = input.dtype();
+    composed::cast::<Flex>(function(composed::cast::<Flex>(input, DType::F32)), dtype)
 }

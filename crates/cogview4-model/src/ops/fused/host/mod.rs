@@ -1,0 +1,161 @@
+//! Row-wise operations in one pass over memory that the CPU reaches, whichever backend holds it. Values are float32 or
+//! bfloat16; what is narrower is computed in f32 and rounded once.
+
+mod backward;
+mod rows;
+
+use burn::tensor::{DType, Element};
+use half::bf16;
+
+pub(super) use backward::{gated_add_backward, modulate_backward, norm_rotate_backward};
+pub(super) use rows::{TASK_VALUES, gated_add, modulate, norm_rotate};
+
+/// A tensor whose memory the kernels reach.
+pub(super) trait HostTensor: Sized {
+    fn dtype(&self) -> DType;
+    fn dims<const D: usize>(&self) -> [usize; D];
+    /// The same values in order of the axes; copied only where they are not.
+    fn contiguous(&self) -> Self;
+    /// The values of a contiguous tensor of this type.
+    fn values<T: Value>(&self) -> &[T];
+    /// A new tensor, which `fill` writes every value of.
+    fn filled<T: Value, const D: usize>(&self, dims: [usize; D], fill: impl FnOnce(&mut [T])) -> Self;
+
+    /// The values of a small tensor, in f32.
+    fn to_f32(&self) -> Vec<f32> {
+        let tensor = self.contiguous();
+        match tensor.dtype() {
+            DType::BF16 => tensor.values::<bf16>().iter().map(|&value| widened(value)).collect(),
+            _ => tensor.values::<f32>().to_vec(),
+        }
+    }
+}
+
+/// What a value in memory is: kernels compute rows in f32, and go by way of a scratch row where memory holds another type.
+pub(super) trait Value: Element + bytemuck::Pod {
+    /// A row of memory in f32; in `scratch` where it has to be widened.
+    fn wide<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
+    /// Runs a kernel that writes a row.
+    fn write(row: &mut [Self], scratch: &mut [f32], kernel: impl FnOnce(&mut [f32]));
+}
+
+impl Value for f32 {
+    #[inline(always)]
+    fn wide<'a>(row: &'a [Self], _: &'a mut [f32]) -> &'a [f32] {
+        row
+    }
+
+    #[inline(always)]
+    fn write(row: &mut [Self], _: &mut [f32], kernel: impl FnOnce(&mut [f32])) {
+        kernel(row);
+    }
+}
+
+impl Value for bf16 {
+    #[inline(always)]
+    fn wide<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32] {
+        let wide = &mut scratch[..row.len()];
+        for i in 0..row.len() {
+            wide[i] = widened(row[i]);
+        }
+        wide
+    }
+
+    #[inline(always)]
+    fn write(row: &mut [Self], scratch: &mut [f32], kernel: impl FnOnce(&mut [f32])) {
+        let wide = &mut scratch[..row.len()];
+        kernel(wide);
+        for i in 0..row.len() {
+            row[i] = rounded(wide[i]);
+        }
+    }
+}
+
+#[inline(always)]
+fn widened(value: bf16) -> f32 {
+    f32::from_bits(u32::from(value.to_bits()) << 16)
+}
+
+/// To the nearest, ties to even; without branches, so that rows are rounded by vector instructions.
+#[inline(always)]
+fn rounded(value: f32) -> bf16 {
+    let bits = value.to_bits();
+    let nearest = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+    bf16::from_bits(if value.is_nan() { bf16::NAN.to_bits() } else { nearest as u16 })
+}
+
+/// The operations of [`FusedOps`](super::FusedOps) that are kernels for every [`HostTensor`].
+macro_rules! host_ops {
+    () => {
+        fn fused_modulate(
+            input: FloatTensor<Self>,
+            scale: FloatTensor<Self>,
+            shift: FloatTensor<Self>,
+            eps: f64,
+        ) -> FloatTensor<Self> {
+            host::modulate(&input, &scale, &shift, eps as f32)
+        }
+
+        fn fused_modulate_backward(
+            input: FloatTensor<Self>,
+            scale: FloatTensor<Self>,
+            grad: FloatTensor<Self>,
+            eps: f64,
+        ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+            host::modulate_backward(&input, &scale, &grad, eps as f32)
+        }
+
+        fn fused_gated_add(
+            residual: FloatTensor<Self>,
+            output: FloatTensor<Self>,
+            gate: FloatTensor<Self>,
+        ) -> FloatTensor<Self> {
+            host::gated_add(&residual, &output, &gate)
+        }
+
+        fn fused_gated_add_backward(
+            output: FloatTensor<Self>,
+            gate: FloatTensor<Self>,
+            grad: FloatTensor<Self>,
+        ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+            host::gated_add_backward(&output, &gate, &grad)
+        }
+
+        fn fused_norm_rotate(
+            input: FloatTensor<Self>,
+            cos: FloatTensor<Self>,
+            sin: FloatTensor<Self>,
+            eps: f64,
+        ) -> FloatTensor<Self> {
+            host::norm_rotate(&input, &cos, &sin, eps as f32)
+        }
+
+        fn fused_norm_rotate_backward(
+            input: FloatTensor<Self>,
+            cos: FloatTensor<Self>,
+            sin: FloatTensor<Self>,
+            grad: FloatTensor<Self>,
+            eps: f64,
+        ) -> FloatTensor<Self> {
+            host::norm_rotate_backward(&input, &cos, &sin, &grad, eps as f32)
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+    use proptest::prelude::*;
+
+    use super::{rounded, widened};
+
+    proptest! {
+        #[test]
+        fn bfloat16_rounds_to_the_nearest(bits: u32) {
+            let value = f32::from_bits(bits);
+            let (found, expected) = (rounded(value), bf16::from_f32(value));
+            prop_assert!(found.is_nan() && expected.is_nan() || found.to_bits() == expected.to_bits());
+            prop_assert!(found.is_nan() || widened(found).to_bits() == found.to_f32().to_bits());
+        }
+    }
+}
