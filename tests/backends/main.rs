@@ -34,6 +34,8 @@ const OPS: &[Test] = tests![
     ops::norm_and_rotation,
     ops::activations,
     ops::linear_layers,
+    ops::convolutions,
+    ops::group_norms,
 ];
 
 const MODELS: &[Test] = tests![

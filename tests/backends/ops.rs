@@ -118,3 +118,23 @@ pub(crate) fn linear_layers(backend: &Backend) {
         place.run([[7, 33], [12, 33]], |[input, weight], _| ops::linear(input, weight, None))
     });
 }
+
+pub(crate) fn convolutions(backend: &Backend) {
+    for (stride, padding) in [(1, (1, 1)), (2, (0, 1))] {
+        compare(backend, "convolution", |place| {
+            place.run([[2, 4, 10, 8], [6, 4, 3, 3]], |[input, weight], _| {
+                let bias = weight.clone().reshape([6, 36]).sum_dim(1).reshape([6]);
+                ops::conv2d(input, weight, bias, stride, padding)
+            })
+        });
+    }
+}
+
+pub(crate) fn group_norms(backend: &Backend) {
+    compare(backend, "group norm", |place| {
+        place.run([[2, 6, 5, 7], [2, 6, 1, 1]], |[input, factors], _| {
+            let [weight, bias] = [0, 1].map(|index| factors.clone().narrow(0, index, 1).reshape([6]));
+            ops::group_norm(input, weight, bias, 3, EPS)
+        })
+    });
+}

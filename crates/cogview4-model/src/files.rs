@@ -26,7 +26,11 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn temporary_beside(path: &Path) -> Result<NamedTempFile> {
+/// A file under another name in the same folder; once it is written, `persist` puts it in its place.
+///
+/// # Errors
+/// [`ModelError::Write`] names the file that is meant.
+pub fn temporary_beside(path: &Path) -> Result<NamedTempFile> {
     if path.is_dir() || path.file_name().is_none() {
         return Err(write_error(path, "not the name of a file"));
     }

@@ -37,6 +37,10 @@ pub enum DataError {
         /// The columns that are there.
         available: String,
     },
+
+    /// A file that cannot be written.
+    #[error(transparent)]
+    Write(#[from] cogview4_model::ModelError),
 }
 
 impl DataError {

@@ -8,9 +8,11 @@ pub mod lint;
 mod pack;
 mod source;
 mod transform;
+mod writer;
 
 pub use draws::{Draws, Stream, permutation};
 pub use error::{DataError, Result};
 pub use pack::{Pack, PackKey};
 pub use source::{Columns, Dataset, Picture, Row, TrainData, first_rows, open_dataset, open_held_out, open_jsonl};
 pub use transform::ImageTransform;
+pub use writer::write_parquet;

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{DType, Gradients, TensorData};
-use cogview4_model::{CogView4Transformer, weights::take_gradients};
+use burn::{
+    module::Module,
+    tensor::{DType, Gradients, TensorData},
+};
+use cogview4_model::weights::take_gradients;
 
 /// Sums gradients by key. What comes once is kept in its own type until it is asked for; sums are in f32.
 #[derive(Debug, Default)]
@@ -19,7 +22,7 @@ impl GradientSink {
     }
 
     /// Takes all gradients of the model's parameters that a backward pass gave.
-    pub(crate) fn take(&mut self, model: &CogView4Transformer, gradients: Gradients) {
+    pub(crate) fn take(&mut self, model: &impl Module, gradients: Gradients) {
         for (key, data) in take_gradients(model, gradients) {
             if self.part == 1.0 && !self.sums.contains_key(&key) {
                 self.sums.insert(key, data);

@@ -26,6 +26,7 @@ mod step;
 mod stop;
 mod trackers;
 mod trainer;
+mod vae;
 mod validation;
 mod weighting;
 
@@ -39,5 +40,6 @@ pub use optimizer::{AdamW, AdamWConfig, clip_grad_norm};
 pub use schedule::{LrSchedule, LrScheduler};
 pub use stop::StopFlag;
 pub use trainer::{TrainOutcome, Trainer};
+pub use vae::{VaeStepMetrics, VaeTrainConfig, VaeTrainer};
 pub use validation::{Validation, ValidationImage};
 pub use weighting::{TimestepDensity, WeightingScheme};

@@ -2,10 +2,11 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Tensor, module::conv2d, ops::ConvOptions},
+    tensor::{Device, Tensor},
 };
 
 use super::{fan_in_uniform, lazy_param};
+use crate::ops;
 
 /// A convolution that keeps the size (odd kernel, zeros around), or halves it.
 #[derive(Module, Debug)]
@@ -45,7 +46,6 @@ impl Conv2d {
     }
 
     fn convolve(&self, input: Tensor<4>, stride: usize, padding: (usize, usize)) -> Tensor<4> {
-        let options = ConvOptions { stride: [stride; 2], padding: [padding; 2], dilation: [1; 2], groups: 1 };
-        conv2d(input, self.weight.val(), Some(self.bias.val()), options)
+        ops::conv2d(input, self.weight.val(), self.bias.val(), stride, padding)
     }
 }

@@ -6,6 +6,7 @@ use burn::{
 };
 
 use super::lazy_constant;
+use crate::ops;
 
 /// `torch.nn.GroupNorm`: each group of channels is normalised over its channels, height and width.
 #[derive(Module, Debug)]
@@ -34,19 +35,7 @@ impl GroupNorm {
     /// # Shapes
     /// `[B, C, H, W]`, unchanged.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let [batch, channels, height, width] = input.dims();
-        let (dtype, channels_per_group) = (input.dtype(), channels / self.groups);
-        let grouped = input.cast(DType::F32).reshape([batch, self.groups, channels_per_group * height * width]);
-        let mean = grouped.clone().mean_dim(2);
-        let centered = grouped - mean;
-        let variance = centered.clone().square().mean_dim(2);
-        // One multiplication and one addition a value: the norm's scale and the channel's are joined first.
-        let inverse_std = (variance + self.eps).sqrt().recip();
-        let weight = self.weight.val().cast(DType::F32).reshape([1, self.groups, channels_per_group]);
-        let scale = (inverse_std * weight).reshape([batch, channels, 1]);
-        let bias = self.bias.val().cast(DType::F32).reshape([1, channels, 1]);
-        let normed = centered.reshape([batch, channels, height * width]) * scale + bias;
-        normed.reshape([batch, channels, height, width]).cast(dtype)
+        ops::group_norm(input, self.weight.val(), self.bias.val(), self.groups, self.eps)
     }
 }
 

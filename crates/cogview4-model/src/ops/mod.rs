@@ -5,6 +5,7 @@ mod attention;
 mod fused;
 mod linear;
 mod norm;
+mod picture;
 mod rotary;
 #[cfg(test)]
 mod tests;
@@ -13,4 +14,5 @@ pub use activation::{gelu_tanh, silu};
 pub use attention::{AttentionMask, attention};
 pub use linear::linear;
 pub use norm::{gated_add, layer_norm, modulate};
+pub use picture::{conv2d, group_norm};
 pub use rotary::{RotaryTable, norm_rotate, rotate_pairs};

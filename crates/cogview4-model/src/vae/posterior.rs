@@ -31,4 +31,9 @@ impl DiagonalGaussian {
     pub fn sample(&self, noise: Tensor<4>) -> Tensor<4> {
         self.mean.clone() + (self.logvar.clone() * 0.5).exp() * noise
     }
+
+    /// The divergence of each latent value from the standard normal distribution, in nats, same shape.
+    pub fn kl(&self) -> Tensor<4> {
+        (self.mean.clone().square() + self.logvar.clone().exp() - self.logvar.clone() - 1.0) * 0.5
+    }
 }

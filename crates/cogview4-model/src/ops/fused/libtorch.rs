@@ -11,6 +11,7 @@ use super::{
     composed,
     gelu::GeluOps,
     host::{self, HostTensor, Value},
+    layers::LayerOps,
 };
 
 impl HostTensor for TchTensor {
@@ -130,6 +131,61 @@ impl FusedOps for LibTorch {
     fn fused_silu_backward(input: TchTensor, grad: TchTensor) -> TchTensor {
         TchTensor::new(input.tensor.silu_backward(&grad.tensor))
     }
+}
+
+impl LayerOps for LibTorch {
+    fn fused_conv2d(input: TchTensor, weight: TchTensor, bias: TchTensor, stride: usize, padding: usize) -> TchTensor {
+        TchTensor::new(conv2d([&input.tensor, &weight.tensor, &bias.tensor], stride, padding))
+    }
+
+    fn fused_conv2d_backward(
+        input: TchTensor,
+        weight: TchTensor,
+        bias: TchTensor,
+        grad: TchTensor,
+        stride: usize,
+        padding: usize,
+    ) -> (TchTensor, TchTensor, TchTensor) {
+        differentiate([&input, &weight, &bias], &grad, |inputs| conv2d(inputs, stride, padding))
+    }
+
+    fn fused_group_norm(input: TchTensor, weight: TchTensor, bias: TchTensor, groups: usize, eps: f64) -> TchTensor {
+        TchTensor::new(group_norm([&input.tensor, &weight.tensor, &bias.tensor], groups, eps))
+    }
+
+    fn fused_group_norm_backward(
+        input: TchTensor,
+        weight: TchTensor,
+        bias: TchTensor,
+        grad: TchTensor,
+        groups: usize,
+        eps: f64,
+    ) -> (TchTensor, TchTensor, TchTensor) {
+        differentiate([&input, &weight, &bias], &grad, |inputs| group_norm(inputs, groups, eps))
+    }
+}
+
+fn conv2d([input, weight, bias]: [&tch::Tensor; 3], stride: usize, padding: usize) -> tch::Tensor {
+    let (stride, padding) = ([stride as i64; 2], [padding as i64; 2]);
+    input.conv2d(weight, Some(bias), stride, padding, [1, 1], 1)
+}
+
+fn group_norm([input, weight, bias]: [&tch::Tensor; 3], groups: usize, eps: f64) -> tch::Tensor {
+    input.group_norm(groups as i64, Some(weight), Some(bias), eps, false)
+}
+
+/// The gradients of three inputs by libtorch's own graph, for operations whose backward cannot be called.
+fn differentiate(
+    inputs: [&TchTensor; 3],
+    grad: &TchTensor,
+    forward: impl FnOnce([&tch::Tensor; 3]) -> tch::Tensor,
+) -> (TchTensor, TchTensor, TchTensor) {
+    let leaves = inputs.map(|input| input.tensor.detach().set_requires_grad(true));
+    let output = forward(leaves.each_ref());
+    let weighted = (output * &grad.tensor).sum(tch::Kind::Float);
+    let mut gradients = tch::Tensor::run_backward(&[weighted], &leaves, false, false).into_iter();
+    let mut next = || TchTensor::new(gradients.next().expect("invariant: one for each leaf"));
+    (next(), next(), next())
 }
 
 /// The kernels want the values of a head to lie next to each other.

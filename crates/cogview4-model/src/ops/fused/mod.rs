@@ -15,6 +15,8 @@ mod host;
 mod flex;
 mod gelu;
 #[cfg(feature = "libtorch")]
+mod layers;
+#[cfg(feature = "libtorch")]
 mod libtorch;
 #[cfg(any(feature = "flex", feature = "libtorch"))]
 mod simd;
@@ -35,6 +37,8 @@ use crate::device::is_flex;
 
 pub(super) use attention::attention;
 pub(super) use gelu::gelu_tanh;
+#[cfg(feature = "libtorch")]
+pub(super) use layers::{conv2d, group_norm};
 
 /// The kernels that a backend brings, each with its backward.
 #[backend_extension(Autodiff, Flex: cfg(feature = "flex"), LibTorch: cfg(feature = "libtorch"))]

@@ -1,0 +1,51 @@
+//! Operations on pictures, `[B, C, H, W]`.
+
+use burn::tensor::{DType, Tensor, module, ops::ConvOptions};
+
+#[cfg(feature = "libtorch")]
+use super::fused;
+
+/// A convolution with zeros around the picture: `(before, after)` in each direction.
+///
+/// # Shapes
+/// `input` `[B, in, H, W]`, `weight` `[out, in, kernel, kernel]`, `bias` `[out]`.
+pub fn conv2d(
+    input: Tensor<4>,
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+    stride: usize,
+    padding: (usize, usize),
+) -> Tensor<4> {
+    #[cfg(feature = "libtorch")]
+    if padding.0 == padding.1
+        && let Some(output) = fused::conv2d(&input, &weight, &bias, stride, padding.0)
+    {
+        return output;
+    }
+    let options = ConvOptions { stride: [stride; 2], padding: [padding; 2], dilation: [1; 2], groups: 1 };
+    module::conv2d(input, weight, Some(bias), options)
+}
+
+/// Normalises each group of channels over its channels, height and width in f32, then scales and shifts each channel.
+///
+/// # Shapes
+/// `input` `[B, C, H, W]`, unchanged; `weight` and `bias` `[C]`.
+pub fn group_norm(input: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, groups: usize, eps: f64) -> Tensor<4> {
+    #[cfg(feature = "libtorch")]
+    if let Some(output) = fused::group_norm(&input, &weight, &bias, groups, eps) {
+        return output;
+    }
+    let [batch, channels, height, width] = input.dims();
+    let (dtype, channels_per_group) = (input.dtype(), channels / groups);
+    let grouped = input.cast(DType::F32).reshape([batch, groups, channels_per_group * height * width]);
+    let mean = grouped.clone().mean_dim(2);
+    let centered = grouped - mean;
+    let variance = centered.clone().square().mean_dim(2);
+    // One multiplication and one addition a value: the norm's scale and the channel's are joined first.
+    let inverse_std = (variance + eps).sqrt().recip();
+    let weight = weight.cast(DType::F32).reshape([1, groups, channels_per_group]);
+    let scale = (inverse_std * weight).reshape([batch, channels, 1]);
+    let bias = bias.cast(DType::F32).reshape([1, channels, 1]);
+    let normed = centered.reshape([batch, channels, height * width]) * scale + bias;
+    normed.reshape([batch, channels, height, width]).cast(dtype)
+}
