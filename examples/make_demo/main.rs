@@ -2,8 +2,10 @@
 //! command lines.
 
 mod autoencoder;
+mod base;
 mod colour;
 mod emoji;
+mod text;
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
@@ -30,12 +32,18 @@ enum Command {
     Data,
     /// Train the autoencoder
     Vae(autoencoder::VaeArgs),
+    /// Train the tokenizer, and write a random text encoder and transformer
+    Text,
+    /// Train the base model
+    Base(base::BaseArgs),
 }
 
 fn main() -> ExitCode {
     run_main(|cli: Cli| match cli.command {
         Command::Data => data(&cli.folder),
         Command::Vae(args) => autoencoder::train(&cli.folder, &args),
+        Command::Text => text::write(&cli.folder),
+        Command::Base(args) => base::train(&cli.folder, &args),
     })
 }
 

@@ -4,12 +4,14 @@
 
 mod canny;
 mod error;
+mod fidelity;
 mod image;
 mod pipeline;
 mod tokenizer;
 
 pub use canny::CannyDetector;
 pub use error::{PipelineError, Result};
+pub use fidelity::edge_f1;
 pub use image::{
     Filter, VaeImageProcessor, check_image_output, decode_image, encode_png, load_image, numbered, resize, save_image,
 };

@@ -374,6 +374,7 @@ impl Args {
             strict_text_mask: self.strict_text_mask,
             compute_dtype: self.compute_dtype(),
             only_target_transformer_blocks: self.only_target_transformer_blocks,
+            control: true,
         }
     }
 

@@ -64,7 +64,7 @@ impl TransformerBench {
 
     /// One forward pass, waited for.
     pub fn forward(&self) {
-        let output = self.model.forward(inputs(&self.batch, self.dtype, &self.sizes()));
+        let output = self.model.forward(inputs(&self.model, &self.batch, self.dtype, &self.sizes()));
         let _: f32 = output.cast(DType::F32).sum().into_scalar();
     }
 

@@ -183,6 +183,9 @@ impl TrainConfig {
         if let Some((flag, value)) = not_negative.into_iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
             return Err(TrainError::flag(flag, format!("{value} is not a number from 0 up")));
         }
+        if !numerics.control && !validation.pairs.is_empty() {
+            return Err(TrainError::flag("--validation_image", "a base model is trained, which follows none"));
+        }
         if !validation.guidance_scale.is_finite() {
             let reason = format!("{} is not a finite number", validation.guidance_scale);
             return Err(TrainError::flag("--guidance_scale", reason));
@@ -255,6 +258,14 @@ pub struct Numerics {
     pub compute_dtype: ComputeDtype,
     /// Whether only the blocks and the patch embedding are trained.
     pub only_target_transformer_blocks: bool,
+    /// Whether a control model is trained. Without control it is the base model that learns pictures from captions; control
+    /// images are not looked at then, though rows have them.
+    #[serde(default = "with_control")]
+    pub control: bool,
+}
+
+fn with_control() -> bool {
+    true
 }
 
 impl Numerics {

@@ -54,7 +54,7 @@ impl TrainingCopy {
             let value = f64::from(loss.clone().into_scalar::<f32>());
             (loss, StepOutput { loss: value, model_output: output.inner().into_data() })
         };
-        let inputs = inputs(batch, self.dtype, sizes).from_inner();
+        let inputs = inputs(model, batch, self.dtype, sizes).from_inner();
         if self.recompute {
             return recompute::forward_backward((model, &self.plain), inputs, sink, loss);
         }
@@ -66,7 +66,7 @@ impl TrainingCopy {
 
 /// The loss of each sample, unweighted, of a model that is not on an autodiff device.
 pub(crate) fn sample_losses(model: &CogView4Transformer, batch: &MicroBatch, numerics: &Numerics) -> Vec<f32> {
-    let output = model.forward(inputs(batch, numerics.compute_dtype, &sizes(batch, numerics)));
+    let output = model.forward(inputs(model, batch, numerics.compute_dtype, &sizes(batch, numerics)));
     let target = batch.noise.clone() - batch.image_latents.clone();
     squares(output.cast(DType::F32), target).into_data().try_into_vec().expect("invariant: losses are f32")
 }
@@ -77,15 +77,20 @@ pub(crate) fn sizes(batch: &MicroBatch, numerics: &Numerics) -> Vec<SizeConditio
     vec![SizeConditions::uncropped(side, side); batch.timesteps.len()]
 }
 
-/// What the model is given, without autodiff.
+/// What the model is given, without autodiff: a base model sees no control latents.
 pub(crate) fn inputs<'a>(
+    model: &CogView4Transformer,
     batch: &'a MicroBatch,
     dtype: ComputeDtype,
     sizes: &'a [SizeConditions],
 ) -> TransformerInputs<'a> {
-    let dtype = dtype.dtype();
+    let (dtype, noisy) = (dtype.dtype(), batch.noisy.clone());
+    let hidden_states = match model.config().in_channels == noisy.dims()[1] {
+        true => noisy,
+        false => Tensor::cat(vec![noisy, batch.control_latents.clone()], 1),
+    };
     TransformerInputs {
-        hidden_states: Tensor::cat(vec![batch.noisy.clone(), batch.control_latents.clone()], 1).cast(dtype),
+        hidden_states: hidden_states.cast(dtype),
         encoder_hidden_states: batch.prompt_embeds.clone().cast(dtype),
         timesteps: &batch.timesteps,
         sizes,

@@ -104,7 +104,8 @@ impl Trainer {
             Some((folder, _)) => folder.join("transformer"),
             None => folder.join("transformer"),
         };
-        let transformer = check_transformer(&transformer_folder, &encoders, folder, resume.is_some())?;
+        let (is_control, is_checkpoint) = (numerics.control, resume.is_some());
+        let transformer = check_transformer(&transformer_folder, &encoders, folder, is_control, is_checkpoint)?;
         check_resolution(numerics.resolution as usize, &transformer, &encoders)?;
         let pack = config.pack_folder().as_deref().map(Pack::open).transpose()?;
         space::check(&config, &encoders, train.len(), &transformer)?;
@@ -141,7 +142,7 @@ impl Trainer {
 
         let model = CogView4Transformer::load(&transformer_folder, DType::F32, &device)?;
         let is_base = model.config().in_channels == features.encoders.vae_config().latent_channels;
-        let model = if is_base { model.widen_input() } else { model };
+        let model = if is_base && config.numerics.control { model.widen_input() } else { model };
         let model = set_trained(model, |key| numerics.is_trained(key));
         let (model, optimizer) = match &resume {
             Some((folder, state)) => {
@@ -213,7 +214,7 @@ impl Trainer {
     /// Measures and draws, unless an earlier part of the run has done so at this step.
     fn validate(&self, trackers: &mut Trackers, callbacks: &mut impl Callbacks, progress: &ProgressBar) -> Result<()> {
         let step = self.optimizer.steps;
-        if trackers.is_validated(step) {
+        if !self.config.numerics.control || trackers.is_validated(step) {
             return Ok(());
         }
         progress.set_message("validating");
@@ -371,13 +372,17 @@ fn check_transformer(
     folder: &Path,
     encoders: &Encoders,
     pipeline: &Path,
+    is_control: bool,
     is_checkpoint: bool,
 ) -> Result<CogView4TransformerConfig> {
     let path = folder.join("config.json");
     let transformer = CogView4TransformerConfig::load(&path)?;
     let text_encoder = GlmConfig::load(&pipeline.join("text_encoder").join("config.json"))?;
     let channels = encoders.vae_config().latent_channels;
-    let fits = transformer.in_channels == 2 * channels || (transformer.in_channels == channels && !is_checkpoint);
+    let fits = match transformer.in_channels {
+        base if base == channels => !(is_control && is_checkpoint),
+        control => control == 2 * channels && is_control,
+    };
     if !fits {
         let reason =
             format!("`in_channels` is {}, but the VAE has {channels} latent channels", transformer.in_channels);

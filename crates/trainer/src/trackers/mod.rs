@@ -115,6 +115,8 @@ impl Trackers {
                 ("validation/loss_zero", validation.loss_zero),
                 ("validation/control_gain", validation.control_gain),
                 ("validation/control_norm", Some(validation.control_norm)),
+                ("validation/edge_f1", validation.edge_f1),
+                ("validation/edge_f1_shuffled", validation.edge_f1_shuffled),
             ]
             .into_iter()
             .filter_map(|(tag, value)| Some((tag, value?)))

@@ -163,6 +163,11 @@ impl Report {
             line("another's control", ORANGE, 2, measured(|validation| validation.loss_shuffled)),
             line("no control", GREEN, 2, measured(|validation| validation.loss_zero)),
         ];
+        let edges = [
+            line("own control", BLUE, 2, measured(|validation| validation.edge_f1)),
+            line("another's control", ORANGE, 2, measured(|validation| validation.edge_f1_shuffled)),
+        ];
+        let has_edges = edges.iter().any(|line| !line.points.is_empty());
         let rows = self.validations.last().map(|shown| shown.validation.probe.as_str());
         html! {
             div.plots {
@@ -172,6 +177,7 @@ impl Report {
                 (plot("Gradient norm", &[line("", BLUE, 1, self.series(|metrics| metrics.grad_norm))]))
                 (plot("Loss of the probe", &probe))
                 (plot("Norm of the control weights", &[line("", BLUE, 2, norm)]))
+                @if has_edges { (plot("F1 of the edges found again", &edges)) }
             }
             p.dim {
                 "Control gain is how much the loss grows when each sample gets another sample's control image: at 0 the model "
@@ -190,6 +196,12 @@ impl Report {
                     "Step " (shown.validation.step)
                     @if let Some(gain) = shown.validation.control_gain {
                         span.dim { (format!(" · control gain {:.2} %", 100.0 * gain)) }
+                    }
+                    @if let Some(f1) = shown.validation.edge_f1 {
+                        span.dim { (format!(" · F1 of the edges {f1:.2}")) }
+                        @if let Some(f1) = shown.validation.edge_f1_shuffled {
+                            span.dim { (format!(", with another's control {f1:.2}")) }
+                        }
                     }
                 }
                 @for (pair, (control, prompt)) in self.controls.iter().enumerate() {

@@ -1,6 +1,7 @@
-//! Validation: whether control is being learned, in numbers ([`probe`]) and in pictures ([`pictures`]). It draws from
-//! streams of its own and changes nothing of the training.
+//! Validation: whether control is being learned, in numbers ([`probe`]), in pictures ([`pictures`]), and in whether those
+//! follow their control images ([`fidelity`]). It draws from streams of its own and changes nothing of the training.
 
+mod fidelity;
 mod pictures;
 mod probe;
 
@@ -36,6 +37,13 @@ pub struct Validation {
     pub control_gain: Option<f64>,
     /// Norm of the weights that take the control latents.
     pub control_norm: f64,
+    /// How well the pictures follow their control images, where those are edge maps: the mean F1 score of the edges found in
+    /// a picture again, with a tolerance of one pixel.
+    #[serde(default)]
+    pub edge_f1: Option<f64>,
+    /// The same against the control image of another pair: what chance gives.
+    #[serde(default)]
+    pub edge_f1_shuffled: Option<f64>,
     /// What the probe consists of.
     pub probe: String,
     /// The pictures that were drawn.
@@ -45,7 +53,7 @@ pub struct Validation {
 }
 
 /// One picture of a validation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ValidationImage {
     /// The file, in the output folder.
@@ -58,6 +66,12 @@ pub struct ValidationImage {
     pub seed: u64,
     /// Its prompt.
     pub prompt: String,
+    /// F1 score of its edges against its control image, where that is an edge map.
+    #[serde(default)]
+    pub edge_f1: Option<f64>,
+    /// The same against the control image of another pair.
+    #[serde(default)]
+    pub edge_f1_shuffled: Option<f64>,
 }
 
 /// All that validation needs, made before the text encoder is let go.
@@ -76,6 +90,9 @@ impl Validator {
         features: &mut FeatureSource,
         device: &Device,
     ) -> Result<Self> {
+        if !config.numerics.control {
+            return Ok(Self { probe: None, probe_rows: "a base model follows no control".into(), pictures: None });
+        }
         let (probe, probe_rows) = match held_out {
             Ok(Some(held_out)) => (Probe::of_split(&held_out, features)?, "held-out split"),
             Ok(None) => (Probe::of_training_rows(train, features)?, "training rows"),
@@ -120,9 +137,16 @@ impl Validator {
             loss_zero: part(2),
             control_gain: losses.map(|[true_, shuffled, _]| (shuffled - true_) / true_).filter(|gain| gain.is_finite()),
             control_norm: model.control_norm(),
+            edge_f1: mean(images.iter().filter_map(|image| image.edge_f1)),
+            edge_f1_shuffled: mean(images.iter().filter_map(|image| image.edge_f1_shuffled)),
             probe: self.probe_rows.clone(),
             images,
             seconds: start.elapsed().as_secs_f64(),
         }))
     }
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (sum, count) = values.fold((0.0, 0_u32), |(sum, count), value| (sum + value, count + 1));
+    (count > 0).then(|| sum / f64::from(count))
 }

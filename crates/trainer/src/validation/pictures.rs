@@ -15,7 +15,7 @@ use cogview4_model::{
 };
 use image::RgbImage;
 
-use super::{FOLDER, ValidationImage};
+use super::{FOLDER, ValidationImage, fidelity::fidelity};
 use crate::{
     batch::BatchMaker,
     config::TrainConfig,
@@ -132,13 +132,17 @@ impl PictureValidation {
                 }
                 let file = Path::new(FOLDER).join(format!("step-{step}-{}-{}.png", pair + 1, repeat + 1));
                 let pixels = self.vae.decode(self.vae.denormalize(latents));
-                save_image(&VaeImageProcessor.postprocess(pixels)[0], &self.output_dir.join(&file))?;
+                let picture = &VaeImageProcessor.postprocess(pixels)[0];
+                save_image(picture, &self.output_dir.join(&file))?;
+                let fidelity = fidelity(picture, &self.controls, pair);
                 images.push(ValidationImage {
                     file,
                     pair: pair + 1,
                     repeat: repeat + 1,
                     seed,
                     prompt: control.prompt.clone(),
+                    edge_f1: fidelity.map(|fidelity| fidelity.own),
+                    edge_f1_shuffled: fidelity.and_then(|fidelity| fidelity.shuffled),
                 });
             }
         }

@@ -3,7 +3,9 @@
 use std::{fs, path::Path};
 
 use burn::tensor::DType;
+use cogview4_data::{Columns, open_dataset};
 use cogview4_model::weights::WeightFiles;
+use cogview4_trainer::{Resume, TrainConfig, Trainer};
 
 use crate::support::{Workplace, assets, fixtures};
 
@@ -21,6 +23,15 @@ fn projection_norms(folder: &Path) -> [f32; 2] {
         part.map(|value| value * value).sum::<f32>().sqrt()
     };
     [norm(0), norm(columns / 2)]
+}
+
+fn losses(workplace: &Workplace, output_dir: &str) -> Vec<f64> {
+    let lines = workplace.json_lines(&format!("{output_dir}/metrics.jsonl"));
+    lines.iter().map(|line| line["loss"].as_f64().unwrap()).collect()
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
 }
 
 #[test]
@@ -53,11 +64,43 @@ fn the_loss_falls_by_a_quarter_on_the_figures() {
         ["--learning_rate", "2e-3"],
     ];
     workplace.succeeds(&flags.concat());
-    let loss = |line: &String| serde_json::from_str::<serde_json::Value>(line).unwrap()["loss"].as_f64().unwrap();
-    let losses: Vec<f64> = workplace.metrics("out").iter().map(loss).collect();
-    let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+    let losses = losses(&workplace, "out");
     let (first, last) = (mean(&losses[..20]), mean(&losses[140..]));
     assert!(last < 0.75 * first, "{first} to {last}");
     let [before, after] = [demo.join("transformer"), workplace.path("out")].map(|folder| projection_norms(&folder)[1]);
     assert!((after - before).abs() > 1e-2, "the control columns move");
+}
+
+#[test]
+fn a_base_model_learns_pictures_from_captions() {
+    let workplace = Workplace::new();
+    let base = workplace.base_pipeline(&assets().join("demo"));
+    let config = |steps| {
+        let mut config = TrainConfig::new(&base, workplace.path("base-run"));
+        config.seed = Some(0);
+        config.max_train_steps = Some(steps);
+        config.checkpointing_steps = 20;
+        config.numerics.control = false;
+        config.numerics.resolution = 64;
+        config.numerics.train_batch_size = 8;
+        config.numerics.schedule.learning_rate = 4e-3;
+        config
+    };
+    let run = |config| {
+        let figures = open_dataset(&assets().join("figures.parquet"), &Columns::default()).unwrap();
+        Trainer::new(config, figures).unwrap().run(&mut ()).unwrap()
+    };
+    run(config(20));
+    let outcome = run(TrainConfig { resume: Some(Resume::Latest), ..config(60) });
+    let channels = outcome.transformer.config();
+    assert_eq!((outcome.steps, channels.in_channels), (60, channels.out_channels));
+    let losses = losses(&workplace, "base-run");
+    assert!(mean(&losses[50..]) < 0.9 * mean(&losses[..10]), "{losses:?}");
+    assert!(workplace.json_lines("base-run/validation.jsonl").is_empty(), "there is no control to measure");
+
+    let mut control = config(1);
+    control.pretrained_model = assets().join("demo");
+    let data = open_dataset(&assets().join("figures.parquet"), &Columns::default()).unwrap();
+    let error = Trainer::new(control, data).map(drop).unwrap_err().to_string();
+    assert!(error.contains("`in_channels` is 32"), "a control model is no base model: {error}");
 }

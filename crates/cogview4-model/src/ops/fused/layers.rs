@@ -27,16 +27,6 @@ pub(super) trait LayerOps: Backend {
         padding: usize,
     ) -> FloatTensor<Self>;
 
-    /// Gradients of input, weight and bias.
-    fn fused_conv2d_backward(
-        input: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        stride: usize,
-        padding: usize,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
-
     fn fused_group_norm(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -44,19 +34,29 @@ pub(super) trait LayerOps: Backend {
         groups: usize,
         eps: f64,
     ) -> FloatTensor<Self>;
-
-    /// Gradients of input, weight and bias.
-    fn fused_group_norm_backward(
-        input: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        groups: usize,
-        eps: f64,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
-impl<B: LayerOps, C: CheckpointStrategy> LayerOps for Autodiff<B, C> {
+/// The same with a graph of the backend's own, on which gradients follow from that of the output.
+pub(super) trait RecordedLayerOps: LayerOps {
+    /// What a recorded operation leaves behind.
+    type Graph: Clone + Send + std::fmt::Debug + 'static;
+
+    /// Output and graph of a function of input, weight and bias.
+    fn recorded_conv2d(
+        inputs: [FloatTensor<Self>; 3],
+        stride: usize,
+        padding: usize,
+    ) -> (FloatTensor<Self>, Self::Graph);
+
+    /// See [`recorded_conv2d`](Self::recorded_conv2d).
+    fn recorded_group_norm(inputs: [FloatTensor<Self>; 3], groups: usize, eps: f64)
+    -> (FloatTensor<Self>, Self::Graph);
+
+    /// Gradients of input, weight and bias.
+    fn gradients(graph: Self::Graph, grad: FloatTensor<Self>) -> [FloatTensor<Self>; 3];
+}
+
+impl<B: RecordedLayerOps, C: CheckpointStrategy> LayerOps for Autodiff<B, C> {
     fn fused_conv2d(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -64,17 +64,9 @@ impl<B: LayerOps, C: CheckpointStrategy> LayerOps for Autodiff<B, C> {
         stride: usize,
         padding: usize,
     ) -> FloatTensor<Self> {
-        let [x, w, b] = [&input, &weight, &bias].map(inner::<B, C>);
-        let output = B::fused_conv2d(x.clone(), w.clone(), b.clone(), stride, padding);
-        record::<B, C, _, 3>(
-            &[input, weight, bias],
-            output,
-            || (x, w, b, stride, padding),
-            |(x, w, b, stride, padding), grad| {
-                let (input, weight, bias) = B::fused_conv2d_backward(x, w, b, grad, stride, padding);
-                [input, weight, bias]
-            },
-        )
+        let inputs = [input, weight, bias];
+        let (output, graph) = B::recorded_conv2d(inputs.each_ref().map(inner::<B, C>), stride, padding);
+        record::<B, C, _, 3>(&inputs, output, || graph, B::gradients)
     }
 
     fn fused_group_norm(
@@ -84,39 +76,9 @@ impl<B: LayerOps, C: CheckpointStrategy> LayerOps for Autodiff<B, C> {
         groups: usize,
         eps: f64,
     ) -> FloatTensor<Self> {
-        let [x, w, b] = [&input, &weight, &bias].map(inner::<B, C>);
-        let output = B::fused_group_norm(x.clone(), w.clone(), b.clone(), groups, eps);
-        record::<B, C, _, 3>(
-            &[input, weight, bias],
-            output,
-            || (x, w, b, groups, eps),
-            |(x, w, b, groups, eps), grad| {
-                let (input, weight, bias) = B::fused_group_norm_backward(x, w, b, grad, groups, eps);
-                [input, weight, bias]
-            },
-        )
-    }
-
-    fn fused_conv2d_backward(
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: usize,
-        _: usize,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        unreachable!("invariant: first derivatives only")
-    }
-
-    fn fused_group_norm_backward(
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: usize,
-        _: f64,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        unreachable!("invariant: first derivatives only")
+        let inputs = [input, weight, bias];
+        let (output, graph) = B::recorded_group_norm(inputs.each_ref().map(inner::<B, C>), groups, eps);
+        record::<B, C, _, 3>(&inputs, output, || graph, B::gradients)
     }
 }
 

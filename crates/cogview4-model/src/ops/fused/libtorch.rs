@@ -11,7 +11,7 @@ use super::{
     composed,
     gelu::GeluOps,
     host::{self, HostTensor, Value},
-    layers::LayerOps,
+    layers::{LayerOps, RecordedLayerOps},
 };
 
 impl HostTensor for TchTensor {
@@ -138,30 +138,50 @@ impl LayerOps for LibTorch {
         TchTensor::new(conv2d([&input.tensor, &weight.tensor, &bias.tensor], stride, padding))
     }
 
-    fn fused_conv2d_backward(
-        input: TchTensor,
-        weight: TchTensor,
-        bias: TchTensor,
-        grad: TchTensor,
-        stride: usize,
-        padding: usize,
-    ) -> (TchTensor, TchTensor, TchTensor) {
-        differentiate([&input, &weight, &bias], &grad, |inputs| conv2d(inputs, stride, padding))
-    }
-
     fn fused_group_norm(input: TchTensor, weight: TchTensor, bias: TchTensor, groups: usize, eps: f64) -> TchTensor {
         TchTensor::new(group_norm([&input.tensor, &weight.tensor, &bias.tensor], groups, eps))
     }
+}
 
-    fn fused_group_norm_backward(
-        input: TchTensor,
-        weight: TchTensor,
-        bias: TchTensor,
-        grad: TchTensor,
-        groups: usize,
-        eps: f64,
-    ) -> (TchTensor, TchTensor, TchTensor) {
-        differentiate([&input, &weight, &bias], &grad, |inputs| group_norm(inputs, groups, eps))
+impl RecordedLayerOps for LibTorch {
+    type Graph = Graph;
+
+    fn recorded_conv2d(inputs: [TchTensor; 3], stride: usize, padding: usize) -> (TchTensor, Graph) {
+        Graph::record(inputs, |inputs| conv2d(inputs, stride, padding))
+    }
+
+    fn recorded_group_norm(inputs: [TchTensor; 3], groups: usize, eps: f64) -> (TchTensor, Graph) {
+        Graph::record(inputs, |inputs| group_norm(inputs, groups, eps))
+    }
+
+    fn gradients(graph: Graph, grad: TchTensor) -> [TchTensor; 3] {
+        // A product with the gradient as it is: libtorch lets nobody hand one to a graph.
+        let weighted = graph.output.tensor.reshape([-1]).dot(&grad.tensor.reshape([-1]));
+        let leaves = graph.leaves.map(|leaf| leaf.tensor);
+        let gradients = tch::Tensor::run_backward(&[weighted], &leaves, false, false);
+        let gradients: [tch::Tensor; 3] = gradients.try_into().expect("invariant: one for each leaf");
+        gradients.map(TchTensor::new)
+    }
+}
+
+/// An operation on libtorch's own graph.
+#[derive(Debug, Clone)]
+pub(super) struct Graph {
+    leaves: [TchTensor; 3],
+    output: TchTensor,
+}
+
+impl Graph {
+    fn record(inputs: [TchTensor; 3], forward: impl FnOnce([&tch::Tensor; 3]) -> tch::Tensor) -> (TchTensor, Self) {
+        // The storage is shared, so that Burn, which counts who holds it, changes nothing in place.
+        let leaf = |input: TchTensor| TchTensor {
+            tensor: input.tensor.detach().set_requires_grad(true),
+            storage: input.storage,
+        };
+        let leaves = inputs.map(leaf);
+        let output = TchTensor::new(forward(leaves.each_ref().map(|leaf| &leaf.tensor)));
+        let detached = TchTensor { tensor: output.tensor.detach(), storage: output.storage.clone() };
+        (detached, Self { leaves, output })
     }
 }
 
@@ -172,20 +192,6 @@ fn conv2d([input, weight, bias]: [&tch::Tensor; 3], stride: usize, padding: usiz
 
 fn group_norm([input, weight, bias]: [&tch::Tensor; 3], groups: usize, eps: f64) -> tch::Tensor {
     input.group_norm(groups as i64, Some(weight), Some(bias), eps, false)
-}
-
-/// The gradients of three inputs by libtorch's own graph, for operations whose backward cannot be called.
-fn differentiate(
-    inputs: [&TchTensor; 3],
-    grad: &TchTensor,
-    forward: impl FnOnce([&tch::Tensor; 3]) -> tch::Tensor,
-) -> (TchTensor, TchTensor, TchTensor) {
-    let leaves = inputs.map(|input| input.tensor.detach().set_requires_grad(true));
-    let output = forward(leaves.each_ref());
-    let weighted = (output * &grad.tensor).sum(tch::Kind::Float);
-    let mut gradients = tch::Tensor::run_backward(&[weighted], &leaves, false, false).into_iter();
-    let mut next = || TchTensor::new(gradients.next().expect("invariant: one for each leaf"));
-    (next(), next(), next())
 }
 
 /// The kernels want the values of a head to lie next to each other.
