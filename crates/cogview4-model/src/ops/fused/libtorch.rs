@@ -156,7 +156,7 @@ impl RecordedLayerOps for LibTorch {
 
     fn gradients(graph: Graph, grad: TchTensor) -> [TchTensor; 3] {
         // A product with the gradient as it is: libtorch lets nobody hand one to a graph.
-        let weighted = graph.output.tensor.reshape([-1]).dot(&grad.tensor.reshape([-1]));
+        let weighted = (graph.output.tensor * &grad.tensor).sum(grad.tensor.kind());
         let leaves = graph.leaves.map(|leaf| leaf.tensor);
         let gradients = tch::Tensor::run_backward(&[weighted], &leaves, false, false);
         let gradients: [tch::Tensor; 3] = gradients.try_into().expect("invariant: one for each leaf");
