@@ -165,7 +165,5 @@ fn opaque([r, g, b]: [u8; 3]) -> Rgba<u8> {
 
 /// The control image of a picture.
 pub(crate) fn edges(picture: &RgbImage) -> Result<RgbImage> {
-    let side = picture.width().min(picture.height());
-    let detector = CannyDetector { detect_resolution: side, image_resolution: side, ..CannyDetector::default() };
-    Ok(detector.detect(picture)?)
+    Ok(CannyDetector::for_size(picture).detect(picture)?)
 }

@@ -5,6 +5,8 @@ use burn::{
     tensor::{DType, FloatDType, Shape, Slice, TensorData},
 };
 
+pub(super) use crate::ops::norm::wide;
+
 /// Query rows whose scores are held at a time.
 const QUERY_ROWS: usize = 256;
 
@@ -117,11 +119,6 @@ impl<B: Backend> Scores<B> {
         let bias = B::float_from_data(TensorData::new(values, [1, 1, rows, self.seq_key]), &query.device());
         cast::<B>(bias, wide(query.dtype()))
     }
-}
-
-/// The type of scores, sums and functions.
-pub(super) fn wide(dtype: DType) -> DType {
-    if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }
 
 fn float(dtype: DType) -> FloatDType {
