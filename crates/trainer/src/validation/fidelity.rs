@@ -9,6 +9,8 @@ use super::ControlPicture;
 const CLEAR: f64 = 0.9;
 /// How far from black or white that is.
 const MARGIN: u8 = 48;
+/// How far from the middle of a line there is no line any more.
+const REACH: u32 = 3;
 
 /// F1 scores of a picture's edges, with a tolerance of one pixel.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,15 +37,23 @@ pub(super) fn fidelity(picture: &RgbImage, controls: &[ControlPicture], pair: us
     Some(Fidelity { own, shuffled: other.and_then(score) })
 }
 
-/// White lines on black.
+/// White lines on black: hardly any white pixel has white on all sides.
 fn is_edge_map(image: &RgbImage) -> bool {
-    let (mut black, mut white) = (0, 0);
-    for [r, g, b] in image.pixels().map(|pixel| pixel.0) {
-        black += usize::from(r.max(g).max(b) < MARGIN);
-        white += usize::from(r.min(g).min(b) > u8::MAX - MARGIN);
+    let is_white = |x: u32, y: u32| {
+        image.get_pixel_checked(x, y).is_some_and(|pixel| pixel.0.iter().all(|&c| c > u8::MAX - MARGIN))
+    };
+    let (mut black, mut white, mut inside) = (0, 0, 0);
+    for (x, y, pixel) in image.enumerate_pixels() {
+        black += usize::from(pixel.0.iter().all(|&channel| channel < MARGIN));
+        if is_white(x, y) {
+            white += 1;
+            let around = [(x.wrapping_sub(REACH), y), (x + REACH, y), (x, y.wrapping_sub(REACH)), (x, y + REACH)];
+            inside += usize::from(around.into_iter().all(|(x, y)| is_white(x, y)));
+        }
     }
     let all = f64::from(image.width() * image.height());
-    white > 0 && black > white && (black + white) as f64 >= CLEAR * all
+    let is_clear = (black + white) as f64 >= CLEAR * all;
+    white > 0 && black > white && is_clear && inside as f64 <= (1.0 - CLEAR) * white as f64
 }
 
 #[cfg(test)]
