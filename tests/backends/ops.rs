@@ -114,9 +114,18 @@ pub(crate) fn activations(backend: &Backend) {
 }
 
 pub(crate) fn linear_layers(backend: &Backend) {
-    compare(backend, "linear", |place| {
-        place.run([[7, 33], [12, 33]], |[input, weight], _| ops::linear(input, weight, None))
-    });
+    for with_bias in [false, true] {
+        compare(backend, "linear", |place| {
+            place.run([[7, 33], [12, 33]], |[input, weight], _| {
+                let bias = with_bias.then(|| weight.clone().sum_dim(1).reshape([12]));
+                match (place.dtype, bias) {
+                    // The reference is composed of Burn's own operations.
+                    (DType::F64, Some(bias)) => input.matmul(weight.transpose()) + bias.unsqueeze(),
+                    (_, bias) => ops::linear(input, weight, bias),
+                }
+            })
+        });
+    }
 }
 
 pub(crate) fn convolutions(backend: &Backend) {

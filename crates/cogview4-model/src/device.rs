@@ -50,7 +50,8 @@ impl DeviceSpec {
         Self::Wgpu { cpu: true },
     ];
 
-    /// Opens the device.
+    /// Opens the device. On Linux, `libtorch` sets glibc to keep the memory of freed tensors for the next ones, unless the
+    /// environment has a `MALLOC_` variable.
     ///
     /// # Errors
     /// [`ModelError::Device`] when the backend is not part of this build, or no such device answers.
@@ -79,7 +80,10 @@ impl DeviceSpec {
     #[cfg(feature = "libtorch")]
     #[expect(deprecated, reason = "Burn means to drop libtorch one day; it is the fastest on CPUs today")]
     fn open_libtorch(self) -> Result<Device> {
-        let Self::LibtorchCuda(index) = self else { return Ok(Device::libtorch()) };
+        let Self::LibtorchCuda(index) = self else {
+            crate::allocator::keep_freed_memory();
+            return Ok(Device::libtorch());
+        };
         let count = tch::Cuda::device_count();
         if usize::try_from(count).is_ok_and(|count| index < count) {
             return Ok(Device::libtorch_cuda(index));

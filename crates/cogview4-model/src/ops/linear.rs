@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use super::fused;
+
 /// `input W^T + bias`.
 ///
 /// Computed as one 2-D product: with more axes Burn broadcasts the weight and sums its gradient over the batch,
@@ -13,10 +15,10 @@ pub fn linear<const D: usize>(input: Tensor<D>, weight: Tensor<2>, bias: Option<
     let mut dims = input.dims();
     let [features_out, features_in] = weight.dims();
     let rows: usize = dims[..D - 1].iter().product();
-    let output = input.reshape([rows, features_in]).matmul(weight.transpose());
+    let input = input.reshape([rows, features_in]);
     let output = match bias {
-        Some(bias) => output + bias.unsqueeze(),
-        None => output,
+        Some(bias) => fused::linear(input, weight, bias),
+        None => input.matmul(weight.transpose()),
     };
     dims[D - 1] = features_out;
     output.reshape(dims)

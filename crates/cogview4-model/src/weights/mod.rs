@@ -11,4 +11,4 @@ mod save;
 pub use files::WeightFiles;
 pub use load::{LoadOptions, load_module};
 pub use parameters::{cast_parameters, named_parameters, set_trained, take_gradients, update_parameters};
-pub use save::{load_tensor, save_module, save_tensors};
+pub use save::{load_tensor, save_module, save_shards, save_tensors};

@@ -42,16 +42,24 @@ pub fn save_tensors<N: Into<String>>(path: &Path, tensors: impl IntoIterator<Ite
 /// Shards grow up to this size, as in diffusers.
 const MAX_SHARD_BYTES: usize = 10_000_000_000;
 
-/// Writes all parameters of a module in their own type: `stem.safetensors`, or shards with an index when they are many.
+/// Writes all parameters of a module in their own type: `stem.safetensors`, or shards of up to 10 GB with an index.
 ///
 /// # Errors
 /// [`ModelError::Write`] names the file.
 pub fn save_module<M: Module>(module: &M, folder: &Path, stem: &str) -> Result<()> {
+    save_shards(module, folder, stem, MAX_SHARD_BYTES)
+}
+
+/// As [`save_module`], in shards of at most so many bytes of numbers; a parameter that is larger is a shard alone.
+///
+/// # Errors
+/// [`ModelError::Write`] names the file.
+pub fn save_shards<M: Module>(module: &M, folder: &Path, stem: &str, max_shard_bytes: usize) -> Result<()> {
     let mut shards: Vec<Vec<(String, TensorData)>> = vec![Vec::new()];
     let (mut size, mut total) = (0, 0);
     for parameter in named_parameters(module) {
         let bytes = parameter.1.as_bytes().len();
-        if size + bytes > MAX_SHARD_BYTES && size > 0 {
+        if size + bytes > max_shard_bytes && size > 0 {
             shards.push(Vec::new());
             size = 0;
         }
@@ -98,4 +106,30 @@ pub fn load_tensor<const D: usize>(path: &Path, key: &str, device: &Device) -> R
         return Err(ModelError::weight_file(path, reason));
     }
     Ok(Tensor::from_data(data, (device, DType::F32)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::Linear;
+
+    #[test]
+    fn shards_hold_what_one_file_holds() {
+        let device = crate::DeviceSpec::default().open().expect("a device");
+        let layers: Vec<Linear> = (0..3).map(|_| Linear::init(4, 6, &device)).collect();
+        let [whole, parts] = [(), ()].map(|()| tempfile::tempdir().expect("a folder"));
+        save_module(&layers, whole.path(), "model").expect("one file");
+        save_shards(&layers, parts.path(), "model", 130).expect("shards");
+        let [whole, parts] = [whole, parts].map(|folder| {
+            let count = std::fs::read_dir(folder.path()).expect("the folder").count();
+            (count, WeightFiles::open(folder.path(), "model").expect("the files"))
+        });
+        assert_eq!((whole.0, parts.0), (1, 4), "three shards and an index");
+        for key in whole.1.keys() {
+            let read =
+                |files: &WeightFiles| files.read(key, DType::F32).expect("the key").try_to_vec::<f32>().expect("f32");
+            assert_eq!(read(&whole.1), read(&parts.1), "{key}");
+        }
+        assert_eq!(whole.1.keys().count(), parts.1.keys().count());
+    }
 }

@@ -1,4 +1,4 @@
-//! libtorch's own attention and activations, forward and backward; on its CPU, tensors are reached by our kernels.
+//! libtorch's own attention and linear layers, forward and backward; on its CPU, tensors are reached by our kernels.
 
 use burn::{
     backend::{LibTorch, TensorMetadata, libtorch::TchTensor, tensor::FloatTensor},
@@ -12,6 +12,8 @@ use super::{
     gelu::GeluOps,
     host::{self, HostTensor, Value},
     layers::{LayerOps, RecordedLayerOps},
+    linear::LinearOps,
+    simd,
 };
 
 impl HostTensor for TchTensor {
@@ -19,9 +21,8 @@ impl HostTensor for TchTensor {
         TensorMetadata::dtype(self)
     }
 
-    fn dims<const D: usize>(&self) -> [usize; D] {
-        let dims: [i64; D] = self.tensor.size().try_into().expect("invariant: the operation fixes the number of axes");
-        dims.map(|dim| dim as usize)
+    fn shape(&self) -> Vec<usize> {
+        self.tensor.size().into_iter().map(|dim| dim as usize).collect()
     }
 
     fn contiguous(&self) -> Self {
@@ -37,8 +38,8 @@ impl HostTensor for TchTensor {
     }
 
     #[expect(unsafe_code, reason = "the memory is libtorch's")]
-    fn filled<T: Value, const D: usize>(&self, dims: [usize; D], fill: impl FnOnce(&mut [T])) -> Self {
-        let dims = dims.map(|dim| dim as i64);
+    fn filled<T: Value>(&self, dims: &[usize], fill: impl FnOnce(&mut [T])) -> Self {
+        let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
         let output = Self::new(tch::Tensor::empty(dims, (self.tensor.kind(), self.tensor.device())));
         assert!(output.is_host::<T>(), "invariant: values of this type, in order, on the CPU");
         // SAFETY: as above, and nobody else has the new tensor. Its values are not set, and only written to: any bits are
@@ -73,11 +74,12 @@ impl AttentionOps for LibTorch {
         if query.tensor.device() != tch::Device::Cpu {
             return composed::attention::<Self>(query, key, value, bias, is_causal);
         }
-        let [q, k, v] = [&query, &key, &value].map(rows_in_order);
-        let mask = mask(&bias, &query);
+        let kind = attention_kind(&query);
+        let [q, k, v] = [&query, &key, &value].map(|tensor| rows_in_order(tensor, kind));
+        let mask = mask(&bias, &query, kind);
         let (output, logsumexp) =
             tch::Tensor::internal_scaled_dot_product_flash_attention_for_cpu(&q, &k, &v, 0.0, is_causal, mask, None);
-        (TchTensor::new(output), TchTensor::new(logsumexp))
+        (TchTensor::new(output.to_kind(query.tensor.kind())), TchTensor::new(logsumexp))
     }
 
     fn fused_attention_backward(
@@ -93,8 +95,10 @@ impl AttentionOps for LibTorch {
         if query.tensor.device() != tch::Device::Cpu {
             return composed::attention_backward::<Self>([grad, query, key, value, bias, output], is_causal);
         }
-        let mask = mask(&bias, &query);
-        let [grad, query, key, value, output] = [&grad, &query, &key, &value, &output].map(rows_in_order);
+        let (kind, narrow) = (attention_kind(&query), query.tensor.kind());
+        let mask = mask(&bias, &query, kind);
+        let [grad, query, key, value, output] =
+            [&grad, &query, &key, &value, &output].map(|tensor| rows_in_order(tensor, kind));
         let (query, key, value) = tch::Tensor::internal_scaled_dot_product_flash_attention_for_cpu_backward(
             &grad,
             &query,
@@ -107,17 +111,41 @@ impl AttentionOps for LibTorch {
             mask,
             None,
         );
-        (TchTensor::new(query), TchTensor::new(key), TchTensor::new(value))
+        let [query, key, value] = [query, key, value].map(|grad| TchTensor::new(grad.to_kind(narrow)));
+        (query, key, value)
     }
 }
 
 impl GeluOps for LibTorch {
     fn fused_gelu_tanh(input: TchTensor) -> TchTensor {
-        TchTensor::new(input.tensor.gelu("tanh"))
+        match is_host(&input) {
+            true => host::map(&input, simd::gelu_tanh),
+            false => TchTensor::new(input.tensor.gelu("tanh")),
+        }
     }
 
     fn fused_gelu_tanh_backward(input: TchTensor, grad: TchTensor) -> TchTensor {
-        TchTensor::new(input.tensor.gelu_backward(&grad.tensor, "tanh"))
+        match is_host(&input) {
+            true => host::multiply(&input, &grad, simd::gelu_tanh_slope),
+            false => TchTensor::new(input.tensor.gelu_backward(&grad.tensor, "tanh")),
+        }
+    }
+}
+
+impl LinearOps for LibTorch {
+    fn fused_linear(input: TchTensor, weight: TchTensor, bias: TchTensor) -> TchTensor {
+        TchTensor::new(input.tensor.linear(&weight.tensor, Some(&bias.tensor)))
+    }
+
+    fn fused_linear_backward(
+        input: TchTensor,
+        weight: TchTensor,
+        grad: TchTensor,
+    ) -> (TchTensor, TchTensor, TchTensor) {
+        let (input, weight, grad) = (input.tensor, weight.tensor, grad.tensor);
+        let of_bias = grad.sum_dim_intlist(0, false, grad.kind());
+        let of_weight = grad.transpose(0, 1).matmul(&input);
+        (TchTensor::new(grad.matmul(&weight)), TchTensor::new(of_weight), TchTensor::new(of_bias))
     }
 }
 
@@ -125,12 +153,17 @@ impl FusedOps for LibTorch {
     host_ops!();
 
     fn fused_silu(input: TchTensor) -> TchTensor {
-        TchTensor::new(input.tensor.silu())
+        host::map(&input, simd::silu)
     }
 
     fn fused_silu_backward(input: TchTensor, grad: TchTensor) -> TchTensor {
-        TchTensor::new(input.tensor.silu_backward(&grad.tensor))
+        host::multiply(&input, &grad, simd::silu_slope)
     }
+}
+
+/// Whether the kernels compute this type, where this tensor is.
+fn is_host(tensor: &TchTensor) -> bool {
+    tensor.tensor.device() == tch::Device::Cpu && matches!(TensorMetadata::dtype(tensor), DType::F32 | DType::BF16)
 }
 
 impl LayerOps for LibTorch {
@@ -194,16 +227,26 @@ fn group_norm([input, weight, bias]: [&tch::Tensor; 3], groups: usize, eps: f64)
     input.group_norm(groups as i64, Some(weight), Some(bias), eps, false)
 }
 
-/// The kernels want the values of a head to lie next to each other.
-fn rows_in_order(tensor: &TchTensor) -> tch::Tensor {
-    match tensor.tensor.stride().last() {
-        Some(1) => tensor.tensor.shallow_clone(),
-        _ => tensor.tensor.contiguous(),
+/// Queries from which libtorch takes them in large blocks.
+const LARGE_BLOCKS: i64 = 768;
+
+/// The type that attention is computed in. In bfloat16 each product of a block of queries is set up by oneDNN, which for small
+/// blocks takes several times as long as the product; those in f32 are called directly.
+fn attention_kind(query: &TchTensor) -> tch::Kind {
+    match query.tensor.kind() {
+        tch::Kind::BFloat16 if query.tensor.size()[2] < LARGE_BLOCKS => tch::Kind::Float,
+        kind => kind,
     }
 }
 
+/// The kernels want the values of a head to lie next to each other.
+fn rows_in_order(tensor: &TchTensor, kind: tch::Kind) -> tch::Tensor {
+    let tensor = tensor.tensor.to_kind(kind);
+    if tensor.stride().last() == Some(&1) { tensor } else { tensor.contiguous() }
+}
+
 /// A bias of more than one value, for every query.
-fn mask(bias: &TchTensor, query: &TchTensor) -> Option<tch::Tensor> {
+fn mask(bias: &TchTensor, query: &TchTensor, kind: tch::Kind) -> Option<tch::Tensor> {
     let (size, seq_query) = (bias.tensor.size(), query.tensor.size()[2]);
-    (bias.tensor.numel() > 1).then(|| bias.tensor.expand([size[0], 1, seq_query, size[3]], false))
+    (bias.tensor.numel() > 1).then(|| bias.tensor.to_kind(kind).expand([size[0], 1, seq_query, size[3]], false))
 }

@@ -1,6 +1,6 @@
 //! Operations as one pass over memory, on backends whose memory we reach.
 //!
-//! Attention and GELU are served on every backend. The others give `None` where the backend has no such kernel; the caller
+//! Attention, GELU and linear layers are served on every backend. The others give `None` where the backend has no such kernel; the caller
 //! then composes the operation from Burn's. A kernel changes how fast something is computed, never what.
 
 #![cfg_attr(feature = "libtorch", allow(deprecated, reason = "see `DeviceSpec`"))]
@@ -18,6 +18,7 @@ mod gelu;
 mod layers;
 #[cfg(feature = "libtorch")]
 mod libtorch;
+mod linear;
 #[cfg(any(feature = "flex", feature = "libtorch"))]
 mod simd;
 
@@ -39,6 +40,7 @@ pub(super) use attention::attention;
 pub(super) use gelu::gelu_tanh;
 #[cfg(feature = "libtorch")]
 pub(super) use layers::{conv2d, group_norm};
+pub(super) use linear::linear;
 
 /// The kernels that a backend brings, each with its backward.
 #[backend_extension(Autodiff, Flex: cfg(feature = "flex"), LibTorch: cfg(feature = "libtorch"))]

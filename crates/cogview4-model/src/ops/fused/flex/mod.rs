@@ -23,8 +23,8 @@ impl HostTensor for FlexTensor {
         self.dtype()
     }
 
-    fn dims<const D: usize>(&self) -> [usize; D] {
-        self.layout().shape().as_slice().try_into().expect("invariant: the operation fixes the number of axes")
+    fn shape(&self) -> Vec<usize> {
+        self.layout().shape().as_slice().to_vec()
     }
 
     fn contiguous(&self) -> Self {
@@ -35,10 +35,10 @@ impl HostTensor for FlexTensor {
         self.as_slice().expect("invariant: contiguous")
     }
 
-    fn filled<T: Value, const D: usize>(&self, dims: [usize; D], fill: impl FnOnce(&mut [T])) -> Self {
+    fn filled<T: Value>(&self, dims: &[usize], fill: impl FnOnce(&mut [T])) -> Self {
         let mut values = vec![T::zeroed(); dims.iter().product()];
         fill(&mut values);
-        Self::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(dims)), T::dtype())
+        Self::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(dims.to_vec())), T::dtype())
     }
 }
 

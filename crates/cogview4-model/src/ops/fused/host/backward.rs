@@ -25,7 +25,7 @@ fn modulate_typed<H: HostTensor, T: Value>(input: &H, scale: &H, grad: &H, eps: 
     let (input, scale, grad) = (input.contiguous(), scale.to_f32(), grad.contiguous());
     let (inputs, grads) = (input.values::<T>(), grad.values::<T>());
     let mut sums = Default::default();
-    let of_input = input.filled::<T, 3>(dims, |of_input| {
+    let of_input = input.filled::<T>(&dims, |of_input| {
         sums = sum_tokens::<T>(
             [inputs, grads],
             of_input,
@@ -57,7 +57,7 @@ fn gated_add_typed<H: HostTensor, T: Value>(output: &H, gate: &H, grad: &H) -> (
     let (output, gate, grad) = (output.contiguous(), gate.to_f32(), grad.contiguous());
     let (outputs, grads) = (output.values::<T>(), grad.values::<T>());
     let mut sums = Default::default();
-    let of_output = output.filled::<T, 3>(dims, |of_output| {
+    let of_output = output.filled::<T>(&dims, |of_output| {
         sums = sum_tokens::<T>(
             [outputs, grads],
             of_output,
@@ -86,7 +86,7 @@ fn norm_rotate_typed<H: HostTensor, T: Value>(input: &H, cos: &H, sin: &H, grad:
     let half = width / 2;
     let (input, cos, sin, grad) = (input.contiguous(), cos.to_f32(), sin.to_f32(), grad.contiguous());
     let (inputs, grads) = (input.values::<T>(), grad.values::<T>());
-    input.filled(dims, |of_input| {
+    input.filled(&dims, |of_input| {
         for_each_row::<T, 2>(
             of_input,
             width,
@@ -112,7 +112,7 @@ fn norm_rotate_typed<H: HostTensor, T: Value>(input: &H, cos: &H, sin: &H, grad:
 
 /// A small tensor from values in f32.
 fn narrowed<H: HostTensor, T: Value>(like: &H, dims: [usize; 3], values: &[f32]) -> H {
-    like.filled::<T, 3>(dims, |output| {
+    like.filled::<T>(&dims, |output| {
         T::write(output, &mut vec![0.0; values.len()], |row| row.copy_from_slice(values));
     })
 }

@@ -2,24 +2,33 @@
 //! bfloat16; what is narrower is computed in f32 and rounded once.
 
 mod backward;
+#[cfg(feature = "libtorch")]
+mod elementwise;
 mod rows;
 
 use burn::tensor::{DType, Element};
 use half::bf16;
 
 pub(super) use backward::{gated_add_backward, modulate_backward, norm_rotate_backward};
+#[cfg(feature = "libtorch")]
+pub(super) use elementwise::{map, multiply};
 pub(super) use rows::{TASK_VALUES, gated_add, modulate, norm_rotate};
 
 /// A tensor whose memory the kernels reach.
 pub(super) trait HostTensor: Sized {
     fn dtype(&self) -> DType;
-    fn dims<const D: usize>(&self) -> [usize; D];
+    fn shape(&self) -> Vec<usize>;
     /// The same values in order of the axes; copied only where they are not.
     fn contiguous(&self) -> Self;
     /// The values of a contiguous tensor of this type.
     fn values<T: Value>(&self) -> &[T];
     /// A new tensor, which `fill` writes every value of.
-    fn filled<T: Value, const D: usize>(&self, dims: [usize; D], fill: impl FnOnce(&mut [T])) -> Self;
+    fn filled<T: Value>(&self, dims: &[usize], fill: impl FnOnce(&mut [T])) -> Self;
+
+    /// The sizes of as many axes as the operation has.
+    fn dims<const D: usize>(&self) -> [usize; D] {
+        self.shape().try_into().expect("invariant: the operation fixes the number of axes")
+    }
 
     /// The values of a small tensor, in f32.
     fn to_f32(&self) -> Vec<f32> {

@@ -31,7 +31,7 @@ fn modulate_typed<H: HostTensor, T: Value>(input: &H, scale: &H, shift: &H, eps:
     let dims @ [_, seq, width] = input.dims();
     let (input, scale, shift) = (input.contiguous(), scale.to_f32(), shift.to_f32());
     let values = input.values::<T>();
-    input.filled(dims, |output| {
+    input.filled(&dims, |output| {
         for_each_row::<T, 1>(
             output,
             width,
@@ -58,7 +58,7 @@ fn gated_add_typed<H: HostTensor, T: Value>(residual: &H, output: &H, gate: &H) 
     let dims @ [_, seq, width] = residual.dims();
     let (residual, output, gate) = (residual.contiguous(), output.contiguous(), gate.to_f32());
     let (of_residual, of_output) = (residual.values::<T>(), output.values::<T>());
-    residual.filled(dims, |sum| {
+    residual.filled(&dims, |sum| {
         for_each_row::<T, 2>(
             sum,
             width,
@@ -86,7 +86,7 @@ fn norm_rotate_typed<H: HostTensor, T: Value>(input: &H, cos: &H, sin: &H, eps: 
     let half = width / 2;
     let (input, cos, sin) = (input.contiguous(), cos.to_f32(), sin.to_f32());
     let values = input.values::<T>();
-    input.filled([batch, heads, seq, width], |output| {
+    input.filled(&[batch, heads, seq, width], |output| {
         for_each_row::<T, 1>(
             output,
             width,
