@@ -45,6 +45,9 @@ pub struct Args {
     /// Pipeline folder in diffusers layout; a base transformer is widened, a control transformer trained as it is
     #[arg(long)]
     pub pretrained_model_name_or_path: Option<PathBuf>,
+    /// Folder that replaces the pipeline's transformer
+    #[arg(long)]
+    pub transformer: Option<PathBuf>,
     /// Variant of the weight files (not available yet)
     #[arg(long)]
     pub variant: Option<String>,
@@ -304,6 +307,7 @@ impl Args {
             },
             numerics,
             pretrained_model: self.pretrained_model_name_or_path.unwrap_or_default(),
+            transformer: self.transformer,
             num_train_epochs: self.num_train_epochs,
             max_train_steps: self.max_train_steps,
             checkpointing_steps: self.checkpointing_steps,

@@ -87,6 +87,8 @@ pub struct ValidationPair {
 pub struct TrainConfig {
     /// The pipeline that is trained on.
     pub pretrained_model: PathBuf,
+    /// A component folder that replaces the pipeline's transformer.
+    pub transformer: Option<PathBuf>,
     /// Where all files go.
     pub output_dir: PathBuf,
     /// Passes over the data, where `max_train_steps` does not say how long.

@@ -100,9 +100,10 @@ impl Trainer {
         let scheduler = FlowMatchEulerSchedulerConfig::load(&folder.join("scheduler").join("scheduler_config.json"))?;
         let encoders = Encoders::open(folder, numerics.resolution, numerics.max_sequence_length, &device)?;
         let resume = resume_from(&config)?;
-        let transformer_folder = match &resume {
-            Some((folder, _)) => folder.join("transformer"),
-            None => folder.join("transformer"),
+        let transformer_folder = match (&resume, &config.transformer) {
+            (Some((checkpoint, _)), _) => checkpoint.join("transformer"),
+            (None, Some(transformer)) => transformer.clone(),
+            (None, None) => folder.join("transformer"),
         };
         let (is_control, is_checkpoint) = (numerics.control, resume.is_some());
         let transformer = check_transformer(&transformer_folder, &encoders, folder, is_control, is_checkpoint)?;

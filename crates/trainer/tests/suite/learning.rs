@@ -37,9 +37,13 @@ fn mean(values: &[f64]) -> f64 {
 #[test]
 fn a_base_model_is_widened_and_its_control_columns_move() {
     let workplace = Workplace::new();
-    let base = workplace.base_pipeline(&fixtures().join("plain"));
-    let flags =
-        |output, rate| ["--pretrained_model_name_or_path", &base, "--output_dir", output, "--learning_rate", rate];
+    let control = fixtures().join("plain");
+    let base = format!("{}/transformer", workplace.base_pipeline(&control));
+    let control = control.to_str().unwrap();
+    let flags = |output, rate| {
+        let model = ["--pretrained_model_name_or_path", control, "--transformer", &base];
+        [&model[..], &["--output_dir", output, "--learning_rate", rate]].concat()
+    };
     workplace.succeeds(&flags("still", "0"));
     let [_, control] = projection_norms(&workplace.path("still"));
     assert_eq!(control, 0.0, "before the first step the control latents have no effect");
@@ -54,9 +58,9 @@ fn a_base_model_is_widened_and_its_control_columns_move() {
 #[test]
 fn the_loss_falls_by_a_quarter_on_the_figures() {
     let workplace = Workplace::new();
-    let (demo, figures) = (assets().join("demo"), assets().join("figures.parquet"));
+    let (untrained, figures) = (fixtures().join("untrained"), assets().join("figures.parquet"));
     let flags = [
-        ["--pretrained_model_name_or_path", demo.to_str().unwrap()],
+        ["--pretrained_model_name_or_path", untrained.to_str().unwrap()],
         ["--dataset_name", figures.to_str().unwrap()],
         ["--resolution", "64"],
         ["--train_batch_size", "8"],
@@ -67,14 +71,15 @@ fn the_loss_falls_by_a_quarter_on_the_figures() {
     let losses = losses(&workplace, "out");
     let (first, last) = (mean(&losses[..20]), mean(&losses[140..]));
     assert!(last < 0.75 * first, "{first} to {last}");
-    let [before, after] = [demo.join("transformer"), workplace.path("out")].map(|folder| projection_norms(&folder)[1]);
+    let [before, after] =
+        [untrained.join("transformer"), workplace.path("out")].map(|folder| projection_norms(&folder)[1]);
     assert!((after - before).abs() > 1e-2, "the control columns move");
 }
 
 #[test]
 fn a_base_model_learns_pictures_from_captions() {
     let workplace = Workplace::new();
-    let base = workplace.base_pipeline(&assets().join("demo"));
+    let base = workplace.base_pipeline(&fixtures().join("untrained"));
     let config = |steps| {
         let mut config = TrainConfig::new(&base, workplace.path("base-run"));
         config.seed = Some(0);
@@ -99,7 +104,7 @@ fn a_base_model_learns_pictures_from_captions() {
     assert!(workplace.json_lines("base-run/validation.jsonl").is_empty(), "there is no control to measure");
 
     let mut control = config(1);
-    control.pretrained_model = assets().join("demo");
+    control.pretrained_model = fixtures().join("untrained");
     let data = open_dataset(&assets().join("figures.parquet"), &Columns::default()).unwrap();
     let error = Trainer::new(control, data).map(drop).unwrap_err().to_string();
     assert!(error.contains("`in_channels` is 32"), "a control model is no base model: {error}");
