@@ -9,6 +9,9 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use cogview4::{CogView4ControlPipeline, ControlRequest, demo, load_image, model::DeviceSpec, trainer::cli::run_main};
 
+/// Side of the picture in pixels.
+const SIDE: usize = 256;
+
 /// Time sampling with a pipeline.
 #[derive(Debug, Parser)]
 #[command(rename_all = "snake_case")]
@@ -36,10 +39,12 @@ fn run(cli: Cli) -> Result<()> {
     ensure!(cli.repeats > 0, "--repeats: must be at least 1");
     let folder = cli.pretrained_model_name_or_path.unwrap_or_else(demo::pipeline);
     let pipe = CogView4ControlPipeline::from_pretrained(folder).device(cli.device).progress_bar(false).load()?;
-    // The photograph itself is the control image, so that both sides begin with the same bytes.
-    let photograph = load_image(&demo::control_image())?;
-    let request =
-        ControlRequest::new(demo::PROMPT, photograph).num_inference_steps(cli.num_inference_steps).guidance_scale(3.5);
+    // The drawing itself is the control image, so that both sides begin with the same bytes.
+    let request = ControlRequest::new(demo::PROMPT, load_image(&demo::control_image())?)
+        .height(SIDE)
+        .width(SIDE)
+        .num_inference_steps(cli.num_inference_steps)
+        .guidance_scale(3.5);
     pipe.generate(&request)?;
     let mut seconds = Vec::with_capacity(cli.repeats);
     for _ in 0..cli.repeats {

@@ -1,4 +1,4 @@
-//! Trains the demo on pairs that this program draws itself: discs, with their outlines as control images. Shows the
+//! Widens the demo's base model and trains it on pairs that this program draws itself: discs, with their outlines as control images. Shows the
 //! library's side of training: a data set of one's own, settings, callbacks, and the trained model in the pipeline.
 //!
 //! `cargo run --release --example train_own_dataset`
@@ -70,20 +70,20 @@ impl Callbacks for Print {
 
 fn main() -> Result<()> {
     let mut config = TrainConfig::new(demo::pipeline(), "discs-control");
+    config.transformer = Some(demo::base_transformer());
     config.seed = Some(0);
     config.progress_bar = false;
     config.max_train_steps = Some(120);
     config.validation.steps = 40;
     config.numerics.resolution = SIDE;
     config.numerics.train_batch_size = 8;
-    config.numerics.schedule.learning_rate = 4e-3;
+    config.numerics.schedule.learning_rate = 1e-3;
     config.numerics.density.scheme = WeightingScheme::LogitNormal;
     config.numerics.density.logit_mean = -1.0;
     let outcome = Trainer::new(config, Discs)?.run(&mut Print)?;
 
     let pipe = CogView4ControlPipeline::from_pretrained(demo::pipeline()).transformer(outcome.transformer).load()?;
-    let request = ControlRequest::new("a red disc", Discs::outline(1)).height(SIDE as usize).width(SIDE as usize);
-    pipe.generate(&request)?.images[0].save("discs-control/disc.png")?;
+    pipe.generate(&ControlRequest::new("a red disc", Discs::outline(1)))?.images[0].save("discs-control/disc.png")?;
     eprintln!("see discs-control/report.html and discs-control/disc.png");
     Ok(())
 }

@@ -1,19 +1,29 @@
-//! The demo pipeline that comes with the source: small, complete, in diffusers layout. Its weights are random for now,
-//! so its pictures show that everything runs, not what a trained model draws.
+//! The demo pipeline that comes with the source: small, complete, in diffusers layout, trained on drawings by the example
+//! `make_demo`. `assets/demo/README.md` says how and what it can do.
 
 use std::path::{Path, PathBuf};
 
-/// A prompt for the demo pipeline.
-pub const PROMPT: &str = "a cat with green eyes, close-up photograph";
+/// A prompt for the demo pipeline, in the form of the captions that it was trained on.
+pub const PROMPT: &str = "a orange fox face, animals & nature, on a white background";
 
 /// The folder of the demo pipeline.
 pub fn pipeline() -> PathBuf {
     assets().join("demo")
 }
 
-/// Path of a photograph to take the edges of.
+/// The folder of the transformer without control that the demo's was widened from.
+pub fn base_transformer() -> PathBuf {
+    pipeline().join("base_transformer")
+}
+
+/// Path of a drawing to take the edges of.
 pub fn control_image() -> String {
-    assets().join("chelsea.png").display().to_string()
+    drawing("fox")
+}
+
+/// Path of a drawing that the demo was not trained on: `fox`, `horse`, `seedling`, `boot`, `balloon` or `star`.
+pub fn drawing(name: &str) -> String {
+    pipeline().join("drawings").join(name).with_extension("png").display().to_string()
 }
 
 fn assets() -> &'static Path {

@@ -48,8 +48,11 @@ const WARMUP: usize = 100;
 #[command(rename_all = "snake_case")]
 pub(crate) struct VaeArgs {
     /// Steps
-    #[arg(long, default_value_t = 6000)]
+    #[arg(long, default_value_t = 2500)]
     steps: usize,
+    /// Steps in which the learning rate would fall to 0
+    #[arg(long, default_value_t = 4200)]
+    decay_steps: usize,
     /// Pictures a step
     #[arg(long, default_value_t = 32)]
     batch: usize,
@@ -71,7 +74,7 @@ pub(crate) fn train(folder: &Path, args: &VaeArgs) -> Result<()> {
     let [train, held_out] =
         ["train.parquet", "test.parquet"].map(|name| Pictures::open(&folder.join("data").join(name)));
     let (train, held_out) = (train?, held_out?);
-    write_config(&target, 1.0, 0.0)?;
+    write_config(&target, 1.0)?;
     device.seed(0);
     let vae = AutoencoderKl::init(&AutoencoderKlConfig::load(&target.join("config.json"))?, &device);
     let config = VaeTrainConfig { compute_dtype: args.dtype, ..VaeTrainConfig::default() };
@@ -107,7 +110,7 @@ pub(crate) fn train(folder: &Path, args: &VaeArgs) -> Result<()> {
 /// Up for a while, then down to 0 along a cosine.
 fn rate(args: &VaeArgs, step: usize) -> f64 {
     let warm = ((step + 1) as f64 / WARMUP as f64).min(1.0);
-    args.learning_rate * warm * 0.5 * (1.0 + (PI * step as f64 / args.steps as f64).cos())
+    args.learning_rate * warm * 0.5 * (1.0 + (PI * step as f64 / args.decay_steps as f64).cos())
 }
 
 /// Pictures and edge maps, as bytes.
@@ -127,7 +130,7 @@ impl Pictures {
 }
 
 /// `[B, 3, 64, 64]` in [-1, 1].
-fn tensor<'a>(pictures: impl Iterator<Item = &'a [u8]>, device: &Device) -> Tensor<4> {
+pub(crate) fn tensor<'a>(pictures: impl Iterator<Item = &'a [u8]>, device: &Device) -> Tensor<4> {
     let channel = |picture: &'a [u8], channel: usize| {
         picture.iter().skip(channel).step_by(3).map(|&byte| f32::from(byte) / 127.5 - 1.0)
     };
@@ -150,22 +153,18 @@ fn psnr(vae: &AutoencoderKl, pictures: &Pictures, device: &Device) -> f64 {
     sum / pictures.0.len() as f64
 }
 
-/// Writes the weights, and in the configuration what makes latents of the training pictures standard normal.
+/// Writes the weights, and in the configuration the factor that gives latents of the training pictures a mean square of 1.
 fn save(vae: &AutoencoderKl, pictures: &Pictures, target: &Path, device: &Device) -> Result<()> {
     let few = pictures.0.iter().step_by(pictures.0.len() / 256).map(|[picture, _]| picture.as_slice());
-    let latents = vae.encode(tensor(few, device)).mode();
-    let mean = latents.clone().mean();
-    let std = (latents - mean.clone().reshape([1, 1, 1, 1])).square().mean().sqrt();
-    let [mean, std] = [mean, std].map(|value| f64::from(value.into_scalar::<f32>()));
-    write_config(target, 1.0 / std, mean)?;
+    let square: f32 = vae.encode(tensor(few, device)).mode().square().mean().into_scalar();
+    write_config(target, f64::from(square).sqrt().recip())?;
     Ok(save_module(&cast_parameters(vae.clone(), DType::BF16), target, "diffusion_pytorch_model")?)
 }
 
-fn write_config(target: &Path, scaling_factor: f64, shift_factor: f64) -> Result<()> {
-    let number = |value: f64| (value * 1e4).round() / 1e4;
+/// No shift: diffusers leaves it out when it decodes.
+fn write_config(target: &Path, scaling_factor: f64) -> Result<()> {
     let mut config: serde_json::Value = serde_json::from_str(CONFIG)?;
-    config["scaling_factor"] = number(scaling_factor).into();
-    config["shift_factor"] = number(shift_factor).into();
+    config["scaling_factor"] = ((scaling_factor * 1e4).round() / 1e4).into();
     let path = target.join("config.json");
     fs::write(&path, format!("{config:#}\n")).with_context(|| format!("writing {}", path.display()))
 }

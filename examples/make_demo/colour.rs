@@ -6,6 +6,17 @@ use image::{Rgba, RgbaImage};
 pub(crate) const NAMES: [&str; 11] =
     ["red", "orange", "brown", "yellow", "green", "blue", "purple", "pink", "black", "gray", "white"];
 
+/// Those with a hue, and how they look in drawings.
+pub(crate) const HUES: [(&str, [u8; 3]); 7] = [
+    ("red", [220, 50, 50]),
+    ("orange", [240, 140, 40]),
+    ("yellow", [250, 205, 60]),
+    ("green", [110, 170, 70]),
+    ("blue", [70, 150, 230]),
+    ("purple", [150, 90, 200]),
+    ("pink", [240, 120, 180]),
+];
+
 /// Opacity from which a pixel belongs to the drawing.
 const OPAQUE: u8 = 128;
 /// How much a pixel without hue counts beside one with.

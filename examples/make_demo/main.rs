@@ -4,7 +4,12 @@
 mod autoencoder;
 mod base;
 mod colour;
+mod drawings;
 mod emoji;
+mod grid;
+mod measure;
+mod sheet;
+mod ship;
 mod text;
 
 use std::{fs, path::PathBuf, process::ExitCode};
@@ -36,6 +41,12 @@ enum Command {
     Text,
     /// Train the base model
     Base(base::BaseArgs),
+    /// Measure on drawings that no training saw
+    Measure(measure::MeasureArgs),
+    /// Write what is embedded, from base and control run
+    Ship(ship::ShipArgs),
+    /// Draw the picture of the README
+    Grid(grid::GridArgs),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +55,9 @@ fn main() -> ExitCode {
         Command::Vae(args) => autoencoder::train(&cli.folder, &args),
         Command::Text => text::write(&cli.folder),
         Command::Base(args) => base::train(&cli.folder, &args),
+        Command::Measure(args) => measure::measure(&cli.folder, &args),
+        Command::Ship(args) => ship::ship(&cli.folder, &args),
+        Command::Grid(args) => grid::draw(&args),
     })
 }
 
@@ -53,6 +67,7 @@ fn data(folder: &std::path::Path) -> Result<()> {
     let [train, held_out] = emoji::rows(&emoji::drawings("google", &downloads)?)?;
     let other = emoji::drawings("twitter", &downloads)?;
     let other = other.iter().map(emoji::Drawing::plain).collect::<Result<Vec<_>>>()?;
+    drawings::write(&held_out, folder)?;
     write(folder, "data/train.parquet", train)?;
     write(folder, "data/test.parquet", held_out)?;
     write(folder, "other/test.parquet", other)

@@ -19,7 +19,8 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = ROOT / "target" / "release" / "examples" / "bench_sampling"
-PROMPT = "a cat with green eyes, close-up photograph"
+PROMPT = "a orange fox face, animals & nature, on a white background"
+SIDE = 256
 
 
 def row(name: str, values: list[float]) -> None:
@@ -33,13 +34,14 @@ def main() -> None:
     args = parser.parse_args()
     pipe = CogView4ControlPipeline.from_pretrained(ROOT / "assets" / "demo", torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
-    control = Image.open(ROOT / "assets" / "chelsea.png")
+    control = Image.open(ROOT / "assets" / "demo" / "drawings" / "fox.png")
 
     def reference() -> float:
         generator = torch.Generator("cpu").manual_seed(0)
         start = time.perf_counter()
         steps = args.num_inference_steps
-        pipe(PROMPT, control_image=control, num_inference_steps=steps, guidance_scale=3.5, generator=generator)
+        size = {"height": SIDE, "width": SIDE}
+        pipe(PROMPT, control_image=control, num_inference_steps=steps, guidance_scale=3.5, generator=generator, **size)
         return time.perf_counter() - start
 
     def ours() -> float:

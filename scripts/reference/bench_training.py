@@ -3,7 +3,7 @@
     cargo build --release -p cogview4-trainer
     python scripts/reference/bench_training.py --pairs 5
 
-Both train the demo's transformer on batches of latents from memory or a pack: forward, backward, clipping, AdamW; f32.
+Both train a small transformer on batches of latents from memory or a pack: forward, backward, clipping, AdamW; f32.
 """
 
 import argparse
@@ -20,12 +20,13 @@ import torch
 from diffusers import CogView4Transformer2DModel
 
 ROOT = Path(__file__).resolve().parents[2]
+UNTRAINED = ROOT / "tests" / "fixtures" / "untrained"
 BINARY = ROOT / "target" / "release" / "train_control_cogview4"
 RESOLUTION, BATCH, STEPS, SKIPPED = 128, 8, 14, 4
 
 
 def reference() -> dict:
-    model = CogView4Transformer2DModel.from_pretrained(ROOT / "assets" / "demo" / "transformer").train()
+    model = CogView4Transformer2DModel.from_pretrained(UNTRAINED / "transformer").train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     side, size, times = RESOLUTION // 4, torch.full((BATCH, 2), float(RESOLUTION)), []
     for _ in range(STEPS):
@@ -47,7 +48,7 @@ def reference() -> dict:
 
 def ours(folder: Path) -> dict:
     command = [
-        BINARY, "--pretrained_model_name_or_path", ROOT / "assets" / "demo", "--dataset_name", ROOT / "assets" / "figures.parquet",
+        BINARY, "--pretrained_model_name_or_path", UNTRAINED, "--dataset_name", ROOT / "assets" / "figures.parquet",
         "--output_dir", folder / "out", "--resolution", RESOLUTION, "--train_batch_size", BATCH, "--max_train_steps", STEPS,
         "--learning_rate", 1e-3, "--pack_dir", folder / "pack", "--seed", 0, "--lr_scheduler", "constant",
     ]  # fmt: skip

@@ -1,11 +1,10 @@
 //! Training on a backend: as on the pure-Rust CPU, and exact when it goes on.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{DType, Tensor};
 use cogview4::{
     data::{Columns, open_dataset},
-    demo,
     model::{DeviceSpec, weights::WeightFiles},
     trainer::{Resume, TrainConfig, Trainer},
 };
@@ -15,8 +14,13 @@ use crate::backend::Backend;
 /// Bound on the relative difference of each weight after eight steps.
 const TOLERANCE: f64 = 2e-5;
 
+/// A folder of the repository.
+fn at(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
 fn config(spec: DeviceSpec, output_dir: &Path) -> TrainConfig {
-    let mut config = TrainConfig::new(demo::pipeline(), output_dir);
+    let mut config = TrainConfig::new(at("tests/fixtures/untrained"), output_dir);
     config.device = spec;
     config.seed = Some(3);
     config.max_train_steps = Some(8);
@@ -30,7 +34,7 @@ fn config(spec: DeviceSpec, output_dir: &Path) -> TrainConfig {
 }
 
 fn train(mut config: TrainConfig) {
-    let figures = demo::pipeline().with_file_name("figures.parquet");
+    let figures = at("assets/figures.parquet");
     config.checkpointing_steps = 4;
     let data = cogview4::data::first_rows(open_dataset(&figures, &Columns::default()).unwrap(), 12);
     Trainer::new(config, data).unwrap().run(&mut ()).unwrap();

@@ -1,6 +1,6 @@
 //! Edges against OpenCV.
 
-use cogview4::{CannyDetector, demo, load_image};
+use cogview4::{CannyDetector, load_image};
 use image::RgbImage;
 
 use crate::support::{fixtures, json};
@@ -14,7 +14,7 @@ fn not_one_pixel_differs_at_native_size() {
     for case in json("canny/cases.json").as_array().unwrap() {
         let name = case["image"].as_str().unwrap();
         let image = match name {
-            "photo" => load_image(&demo::control_image()).unwrap(),
+            "photo" => load_image(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/chelsea.png")).unwrap(),
             _ => open(&format!("{name}.png")),
         };
         let short_side = image.width().min(image.height());

@@ -3,28 +3,29 @@
 use std::{
     path::{Path, PathBuf},
     process::{Command, Output},
-    sync::OnceLock,
 };
 
-use cogview4::{load_image, model::weights::load_tensor};
+use cogview4::{CannyDetector, load_image, model::weights::load_tensor};
+use image::RgbImage;
 
 use crate::support::{MODEL_TOLERANCE, Parts, assert_close, device, fixtures, json};
 
-/// The example's binary beside this test's; `cargo test` builds it, `cargo test --test suite` does not.
-fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let here = std::env::current_exe().unwrap();
-        let profile = here.ancestors().nth(2).unwrap();
-        let path = profile.join("examples").join("sft_infer").with_extension(std::env::consts::EXE_EXTENSION);
-        assert!(path.is_file(), "{} is not there: `cargo build --examples` makes it", path.display());
-        path
-    })
+/// An example's binary beside this test's; `cargo test` builds it, `cargo test --test suite` does not.
+fn example(name: &str) -> PathBuf {
+    let here = std::env::current_exe().unwrap();
+    let profile = here.ancestors().nth(2).unwrap();
+    let path = profile.join("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(path.is_file(), "{} is not there: `cargo build --examples` makes it", path.display());
+    path
+}
+
+fn open(path: &Path) -> RgbImage {
+    load_image(path.to_str().unwrap()).unwrap()
 }
 
 /// Runs the program in a folder of its own.
 pub(crate) fn sft_infer(folder: &Path, flags: &[&str]) -> Output {
-    Command::new(binary()).current_dir(folder).args(flags).output().unwrap()
+    Command::new(example("sft_infer")).current_dir(folder).args(flags).output().unwrap()
 }
 
 #[track_caller]
@@ -34,11 +35,29 @@ fn run(folder: &Path, flags: &[&str]) {
 }
 
 #[test]
-fn without_flags_it_draws_the_demo() {
+fn without_flags_it_draws_a_picture_that_follows_its_edges() {
     let folder = tempfile::tempdir().unwrap();
-    run(folder.path(), &[]);
-    let picture = load_image(folder.path().join("cogview4.png").to_str().unwrap()).unwrap();
-    assert_eq!(picture.dimensions(), (256, 256));
+    run(folder.path(), &["--output_control", "control.png", "--output_latents", "latents.safetensors"]);
+    let latents = |path: &Path| load_tensor::<4>(path, "latents", &device()).unwrap();
+    let [found, expected] = [folder.path().join("latents.safetensors"), fixtures().join("demo.safetensors")];
+    assert_close("diffusers' latents", latents(&found), latents(&expected), 1e-4);
+    let [picture, control] = ["cogview4.png", "control.png"].map(|name| open(&folder.path().join(name)));
+    assert_eq!(picture.dimensions(), (64, 64));
+    let fidelity = CannyDetector::for_size(&picture).fidelity(&picture, &control).unwrap();
+    assert!(fidelity >= 0.8, "{fidelity}");
+}
+
+#[test]
+fn the_picture_of_the_readme_is_what_its_command_draws() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("demo.png");
+    let status = Command::new(example("make_demo")).arg("grid").arg("--output").arg(&output).status().unwrap();
+    assert!(status.success());
+    let expected = open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo.png"));
+    let drawn = open(&output);
+    assert_eq!(drawn.dimensions(), expected.dimensions());
+    let difference = drawn.iter().zip(expected.iter()).map(|(a, b)| a.abs_diff(*b)).max();
+    assert!(difference <= Some(2), "{difference:?}");
 }
 
 #[test]
@@ -95,8 +114,8 @@ fn flags_reach_the_pipeline() {
 fn the_control_image_can_be_kept() {
     let folder = tempfile::tempdir().unwrap();
     run(folder.path(), &["--num_inference_steps", "1", "--output", "a.png", "--output_control", "control.png"]);
-    let edges = load_image(folder.path().join("control.png").to_str().unwrap()).unwrap();
-    assert_eq!(edges.dimensions(), (256, 256));
+    let edges = open(&folder.path().join("control.png"));
+    assert_eq!(edges.dimensions(), (64, 64));
     assert!(edges.iter().all(|&byte| byte == 0 || byte == 255) && edges.contains(&255));
 }
 

@@ -1,22 +1,25 @@
-//! Draws a picture of the demo with nothing but the library, and looks whether there is something on it.
+//! Draws a picture of the demo with nothing but the library, and looks whether it follows its edges.
 
 use std::ops::ControlFlow;
 
 use cogview4::{CannyDetector, CogView4ControlPipeline, ControlRequest, demo, load_image};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let edges = CannyDetector::default().detect(&load_image(&demo::control_image())?)?;
+    let drawing = load_image(&demo::control_image())?;
+    let canny = CannyDetector::for_size(&drawing);
+    let edges = canny.detect(&drawing)?;
     let pipe = CogView4ControlPipeline::from_pretrained(demo::pipeline()).load()?;
-    let request = ControlRequest::new(demo::PROMPT, edges).height(128).width(128).num_inference_steps(4);
+    let request = ControlRequest::new(demo::PROMPT, edges.clone()).num_inference_steps(20);
     let mut steps = 0;
     let output = pipe.generate_with(&request, |_| {
         steps += 1;
         ControlFlow::Continue(())
     })?;
     let picture = &output.images[0];
-    if steps != 4 || picture.dimensions() != (128, 128) || picture.iter().all(|byte| *byte == picture[(0, 0)][0]) {
-        return Err("the picture is not what was asked for".into());
+    let fidelity = canny.fidelity(picture, &edges)?;
+    if steps != 20 || fidelity < 0.7 {
+        return Err(format!("an edge F1 of {fidelity} after {steps} steps").into());
     }
-    println!("drew a picture of {} x {} pixels in {steps} steps", picture.width(), picture.height());
+    println!("drew a picture of {} x {} pixels in {steps} steps, edge F1 {fidelity:.2}", picture.width(), picture.height());
     Ok(())
 }

@@ -135,7 +135,7 @@ impl Dataset for Shuffled {
 #[test]
 fn control_gain_shows_whether_control_is_learned() {
     let workplace = Workplace::new();
-    let base = workplace.base_pipeline(&assets().join("demo"));
+    let base = workplace.base_pipeline(&fixtures().join("untrained"));
     let figures = || open_dataset(&assets().join("figures.parquet"), &Columns::default()).unwrap();
     let gains = |data: Box<dyn Dataset>, output: &str| {
         let mut config = TrainConfig::new(&base, workplace.path(output));

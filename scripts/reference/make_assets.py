@@ -1,7 +1,7 @@
-"""Writes the demo pipeline, assets/demo, with random weights, its photograph, assets/chelsea.png, and a small data set to
-train on, assets/figures.parquet.
+"""Writes a pipeline with random weights for tests, tests/fixtures/untrained, the photograph assets/chelsea.png, and a small
+data set to train on, assets/figures.parquet.
 
-    python scripts/reference/make_demo.py path/to/chelsea.png
+    python scripts/reference/make_assets.py path/to/chelsea.png
 
 The photograph is `skimage/data/chelsea.png` of the package scikit-image 0.22.0.
 """
@@ -18,9 +18,10 @@ from PIL import Image, ImageDraw
 
 import tiny
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+ROOT = Path(__file__).resolve().parents[2]
+ASSETS = ROOT / "assets"
 
-DEMO = tiny.Tiny(
+UNTRAINED = tiny.Tiny(
     seed=4,
     levels=(8, 16, 32),
     layers=2,
@@ -86,8 +87,9 @@ def figures(rows: int) -> None:
 
 
 def main() -> None:
-    shutil.rmtree(ASSETS / "demo", ignore_errors=True)
-    tiny.save(tiny.build(DEMO), ASSETS / "demo")
+    folder = ROOT / "tests" / "fixtures" / "untrained"
+    shutil.rmtree(folder, ignore_errors=True)
+    tiny.save(tiny.build(UNTRAINED), folder)
     photograph = Image.open(sys.argv[1]).convert("RGB")
     left, top, side = 110, 22, 256
     photograph.crop((left, top, left + side, top + side)).save(ASSETS / "chelsea.png", optimize=True)
