@@ -136,7 +136,7 @@ fn text_encoder(target: &Path, device: &Device) -> Result<()> {
         "rms_norm_eps": 1.5625e-07,
         "rope_theta": 10000.0,
         "tie_word_embeddings": false,
-        "torch_dtype": "bfloat16",
+        "torch_dtype": "float32",
         "use_cache": true,
         "vocab_size": VOCABULARY,
     });
