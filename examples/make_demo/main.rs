@@ -8,6 +8,7 @@ mod drawings;
 mod emoji;
 mod grid;
 mod measure;
+mod samples;
 mod sheet;
 mod ship;
 mod text;

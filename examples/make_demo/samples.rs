@@ -1,0 +1,129 @@
+//! Rows that a pipeline is measured on, and how well pictures fit them.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use cogview4::data::{Columns, Dataset, open_dataset};
+use cogview4::{CannyDetector, ControlRequest};
+use image::RgbImage;
+use serde_json::{Value, json};
+
+use crate::colour;
+
+/// Rows that are drawn together.
+pub(crate) const BATCH: usize = 16;
+/// A pixel with a channel darker than this is drawing, not white background.
+const BACKGROUND: u8 = 240;
+
+/// Rows of a data set, evenly spread.
+pub(crate) struct Samples {
+    pub(crate) captions: Vec<String>,
+    pub(crate) controls: Vec<RgbImage>,
+    pub(crate) pictures: Vec<RgbImage>,
+}
+
+impl Samples {
+    pub(crate) fn open(path: &Path, count: usize) -> Result<Self> {
+        let rows = open_dataset(path, &Columns::default())?;
+        let count = count.min(rows.len());
+        ensure!(count > 1, "{}: at least two rows are needed", path.display());
+        let mut samples = Self { captions: Vec::new(), controls: Vec::new(), pictures: Vec::new() };
+        for place in 0..count {
+            let row = rows.row(place * rows.len() / count)?;
+            samples.captions.push(row.captions.concat());
+            samples.controls.push(row.conditioning_image.open().map_err(anyhow::Error::msg)?);
+            samples.pictures.push(row.image.open().map_err(anyhow::Error::msg)?);
+        }
+        Ok(samples)
+    }
+
+    pub(crate) fn requests(&self, captions: &[String], controls: &[RgbImage]) -> impl Iterator<Item = ControlRequest> {
+        captions
+            .chunks(BATCH)
+            .zip(controls.chunks(BATCH))
+            .map(|(captions, controls)| ControlRequest::new(captions.to_vec(), controls.to_vec()))
+    }
+
+    /// For each row, the control image of the next.
+    pub(crate) fn shuffled(&self) -> Vec<RgbImage> {
+        let mut controls = self.controls.clone();
+        controls.rotate_left(1);
+        controls
+    }
+
+    /// Captions with another colour than the row's, in turn, and which one.
+    pub(crate) fn recoloured(&self) -> (Vec<String>, Vec<[f64; 3]>) {
+        let other = |(place, caption): (usize, &String)| {
+            let mut words: Vec<&str> = caption.split(' ').collect();
+            let hues: Vec<_> = colour::HUES.iter().filter(|(name, _)| *name != words[1]).collect();
+            let (name, rgb) = hues[place % hues.len()];
+            words[1] = name;
+            (words.join(" "), rgb.map(f64::from))
+        };
+        self.captions.iter().enumerate().map(other).unzip()
+    }
+
+    /// How well pictures fit the rows.
+    pub(crate) fn compare(&self, drawn: &[RgbImage]) -> Result<Value> {
+        let (mut own, mut shuffled, mut near, mut far) = (0.0, 0.0, 0.0, 0.0);
+        let count = drawn.len() as f64;
+        for ((picture, truth), (control, other)) in
+            drawn.iter().zip(&self.pictures).zip(self.controls.iter().zip(self.shuffled()))
+        {
+            let canny = CannyDetector::for_size(picture);
+            own += canny.fidelity(picture, control)? / count;
+            shuffled += canny.fidelity(picture, &other)? / count;
+            near += distance(picture, truth) / count;
+            let others = self.pictures.iter().filter(|other| !std::ptr::eq(*other, truth));
+            far += mean(others.map(|other| distance(picture, other))) / count;
+        }
+        Ok(json!({
+            "edge_f1": round(own),
+            "edge_f1_of_another": round(shuffled),
+            "distance": round(near),
+            "distance_to_others": round(far),
+            "distance_ratio": round(near / far),
+        }))
+    }
+
+    /// The part of the rows where the mean colour of the drawing, not of its background, moved towards the colour asked for.
+    pub(crate) fn right_colours(&self, before: &[RgbImage], after: &[RgbImage], asked: &[[f64; 3]]) -> f64 {
+        let is_right = |row: usize| {
+            let [before, after] = [before, after].map(|set| foreground(&set[row], &self.pictures[row]));
+            let along = (0..3).map(|c| (after[c] - before[c]) * (asked[row][c] - before[c])).sum::<f64>();
+            f64::from(u8::from(along > 0.0))
+        };
+        mean((0..asked.len()).map(is_right))
+    }
+}
+
+/// Mean colour of a picture where the true one is not background.
+fn foreground(picture: &RgbImage, truth: &RgbImage) -> [f64; 3] {
+    let drawn: Vec<_> = picture
+        .pixels()
+        .zip(truth.pixels())
+        .filter(|(_, truth)| truth.0.iter().any(|&channel| channel < BACKGROUND))
+        .map(|(pixel, _)| pixel.0)
+        .collect();
+    [0, 1, 2].map(|channel| mean(drawn.iter().map(|pixel| f64::from(pixel[channel]))))
+}
+
+/// Mean difference of all bytes.
+fn distance(a: &RgbImage, b: &RgbImage) -> f64 {
+    mean(a.iter().zip(b.iter()).map(|(a, b)| f64::from(a.abs_diff(*b))))
+}
+
+/// Peak signal to noise ratio, in decibel.
+pub(crate) fn psnr(a: &RgbImage, b: &RgbImage) -> f64 {
+    let square = mean(a.iter().zip(b.iter()).map(|(a, b)| f64::from(a.abs_diff(*b)).powi(2)));
+    10.0 * (255.0 * 255.0 / square).log10()
+}
+
+pub(crate) fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0_u32), |(sum, count), value| (sum + value, count + 1));
+    if count == 0 { 0.0 } else { sum / f64::from(count) }
+}
+
+pub(crate) fn round(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
