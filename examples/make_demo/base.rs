@@ -54,7 +54,7 @@ pub(crate) fn train(folder: &Path, args: &BaseArgs) -> Result<()> {
     let data = open_dataset(&folder.join("data").join("train.parquet"), &Columns::default())?;
     Trainer::new(config, data)?.run(&mut ())?;
     for file in ["config.json", "diffusion_pytorch_model.safetensors"] {
-        let (from, to) = (output.join("transformer").join(file), demo.join("transformer").join(file));
+        let (from, to) = (output.join(file), demo.join("transformer").join(file));
         fs::copy(&from, &to).with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
     }
     Ok(())

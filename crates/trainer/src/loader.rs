@@ -11,6 +11,7 @@ use std::{
 };
 
 use cogview4_data::{DataError, Dataset, Draws, PackKey, Picture, Row, Stream};
+use cogview4_model::allocator::LargeBlocksApart;
 use image::RgbImage;
 use indicatif::ProgressBar;
 
@@ -63,6 +64,7 @@ impl Loader {
         (progress, stop): (&ProgressBar, &StopFlag),
     ) -> Result<Self> {
         let FeatureSource { encoders, pack } = features;
+        let _apart = LargeBlocksApart::begin();
         let mut hasher = blake3::Hasher::new();
         let mut rows = Vec::with_capacity(dataset.len());
         if let Some(pack) = pack {
