@@ -56,11 +56,11 @@ pub(crate) fn measure(folder: &Path, args: &MeasureArgs) -> Result<()> {
     let pipeline = args.pipeline.clone().unwrap_or_else(demo::pipeline);
     let base = args.base.clone().unwrap_or_else(|| pipeline.join("base_transformer"));
     let transformer = args.transformer.clone().unwrap_or_else(|| pipeline.join("transformer"));
-    let load = (args.device, args.dtype);
+    let MeasureArgs { device, dtype, .. } = *args;
     let control = CogView4ControlPipeline::from_pretrained(&pipeline).transformer(transformer);
-    let control = control.device(load.0).dtype(load.1).progress_bar(false).load()?;
+    let control = control.device(device).dtype(dtype).progress_bar(false).load()?;
     let base = CogView4Pipeline::from_pretrained(&pipeline).transformer(base);
-    let base = base.device(load.0).dtype(load.1).progress_bar(false).load()?;
+    let base = base.device(device).dtype(dtype).progress_bar(false).load()?;
 
     let mut measures = serde_json::Map::new();
     for (name, path) in [("held_out", "data/test.parquet"), ("other", "other/test.parquet")] {

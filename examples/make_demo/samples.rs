@@ -44,10 +44,10 @@ impl Samples {
             .map(|(captions, controls)| ControlRequest::new(captions.to_vec(), controls.to_vec()))
     }
 
-    /// For each row, the control image of the next.
+    /// For each row, the control image of the one half a set away: next to each other stand variants of the same drawing.
     pub(crate) fn shuffled(&self) -> Vec<RgbImage> {
         let mut controls = self.controls.clone();
-        controls.rotate_left(1);
+        controls.rotate_left(self.controls.len() / 2);
         controls
     }
 

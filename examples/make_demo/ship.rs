@@ -23,6 +23,9 @@ pub(crate) struct ShipArgs {
     /// Where to write
     #[arg(long, default_value = "assets/demo")]
     to: PathBuf,
+    /// Output folder of the control run [default: `control`, beside `demo`]
+    #[arg(long)]
+    control: Option<PathBuf>,
 }
 
 pub(crate) fn ship(folder: &Path, args: &ShipArgs) -> Result<()> {
@@ -32,7 +35,8 @@ pub(crate) fn ship(folder: &Path, args: &ShipArgs) -> Result<()> {
     }
     copy_file(&base.join("model_index.json"), &args.to.join("model_index.json"))?;
     transformer(&base.join("transformer"), &args.to.join("base_transformer"))?;
-    transformer(&folder.join("control"), &args.to.join("transformer"))?;
+    let control = args.control.clone().unwrap_or_else(|| folder.join("control"));
+    transformer(&control, &args.to.join("transformer"))?;
     copy(&folder.join("drawings"), &args.to.join("drawings"))
 }
 

@@ -82,7 +82,7 @@ fn draw(title: &str, lines: &[Line<'_>], svg: &mut String) -> Result<(), String>
     if lines.iter().any(|line| !line.name.is_empty()) {
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(SeriesLabelPosition::MiddleRight)
             .background_style(WHITE.mix(0.8))
             .label_font(("sans-serif", 13))
             .draw()
