@@ -1,4 +1,4 @@
-"""Times sampling with the demo pipeline here and in diffusers, in turn, and prints the ratio of each pair.
+"""Times sampling with a small pipeline here and in diffusers, in turn, and prints the ratio of each pair.
 
     cargo build --release --example bench_sampling
     python scripts/reference/bench_sampling.py --pairs 7
@@ -18,6 +18,7 @@ from diffusers import CogView4ControlPipeline
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
+PIPELINE = ROOT / "tests" / "fixtures" / "untrained"
 BINARY = ROOT / "target" / "release" / "examples" / "bench_sampling"
 PROMPT = "a orange fox face, animals & nature, on a white background"
 SIDE = 256
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--num_inference_steps", type=int, default=50)
     args = parser.parse_args()
-    pipe = CogView4ControlPipeline.from_pretrained(ROOT / "assets" / "demo", torch_dtype=torch.float32)
+    pipe = CogView4ControlPipeline.from_pretrained(PIPELINE, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     control = Image.open(ROOT / "assets" / "demo" / "drawings" / "fox.png")
 
@@ -45,7 +46,7 @@ def main() -> None:
         return time.perf_counter() - start
 
     def ours() -> float:
-        command = [BINARY, "--repeats", "1", "--num_inference_steps", str(args.num_inference_steps)]
+        command = [BINARY, "--pretrained_model_name_or_path", PIPELINE, "--repeats", "1", "--num_inference_steps", str(args.num_inference_steps)]
         return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["median_s"]
 
     pairs = []
