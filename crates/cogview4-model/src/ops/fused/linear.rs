@@ -1,5 +1,5 @@
 //! A linear layer with a backward of its own, on every backend: the gradient of the weight comes in the weight's order, and
-//! libtorch adds the bias within the product.
+//! the bias is added within the product where a kernel or libtorch does that.
 
 use burn::{
     backend::{
@@ -41,9 +41,6 @@ pub(super) trait LinearOps: Backend {
     }
 }
 
-#[cfg(feature = "flex")]
-impl LinearOps for burn::backend::Flex {}
-
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 impl LinearOps for burn_cubecl::CubeBackend {}
 
@@ -63,13 +60,17 @@ impl<B: LinearOps, C: CheckpointStrategy> LinearOps for Autodiff<B, C> {
     }
 }
 
-fn forward<B: Backend>(input: FloatTensor<B>, weight: FloatTensor<B>, bias: FloatTensor<B>) -> FloatTensor<B> {
+pub(super) fn forward<B: Backend>(
+    input: FloatTensor<B>,
+    weight: FloatTensor<B>,
+    bias: FloatTensor<B>,
+) -> FloatTensor<B> {
     let features = bias.shape().num_elements();
     let product = B::float_matmul(input, B::float_transpose(weight));
     B::float_add(product, B::float_reshape(bias, Shape::new([1, features])))
 }
 
-fn backward<B: Backend>(
+pub(super) fn backward<B: Backend>(
     input: FloatTensor<B>,
     weight: FloatTensor<B>,
     grad: FloatTensor<B>,

@@ -15,6 +15,7 @@ use super::{
     composed,
     gelu::{self, GeluOps},
     host::{self, HostTensor, Value},
+    linear::{self, LinearOps},
     simd,
 };
 
@@ -92,6 +93,21 @@ impl GeluOps for Flex {
                 in_f32(grad, |grad| elementwise::multiply(&input, grad, simd::gelu_tanh_slope))
             }
         }
+    }
+}
+
+impl LinearOps for Flex {
+    fn fused_linear(input: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
+        host::amx::linear(&input, &weight, &bias).unwrap_or_else(|| linear::forward::<Self>(input, weight, bias))
+    }
+
+    fn fused_linear_backward(
+        input: FlexTensor,
+        weight: FlexTensor,
+        grad: FlexTensor,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        host::amx::linear_backward(&input, &weight, &grad)
+            .unwrap_or_else(|| linear::backward::<Self>(input, weight, grad))
     }
 }
 

@@ -1,6 +1,11 @@
 //! Row-wise operations in one pass over memory that the CPU reaches, whichever backend holds it. Values are float32 or
 //! bfloat16; what is narrower is computed in f32 and rounded once.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(super) mod amx;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+#[path = "no_amx.rs"]
+pub(super) mod amx;
 mod backward;
 #[cfg(feature = "libtorch")]
 mod elementwise;

@@ -1,0 +1,168 @@
+//! The matrix unit: eight tiles of 16 rows of 64 bytes.
+//!
+//! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18.
+
+use std::{
+    arch::{
+        asm,
+        x86_64::{__cpuid, __cpuid_count, _xgetbv},
+    },
+    marker::PhantomData,
+};
+
+use half::bf16;
+
+/// Rows of a tile.
+pub(super) const ROWS: usize = 16;
+/// Values of bfloat16 in a row of a tile: how far one instruction goes along the axis that is summed over.
+pub(super) const DEPTH: usize = 32;
+/// Values of bfloat16 in a tile.
+const VALUES: usize = ROWS * DEPTH;
+/// Sums in f32 that a tile holds.
+const SUMS: usize = ROWS * ROWS;
+/// Rows of a panel: two tiles, so that each that is loaded serves two products.
+pub(super) const PANEL_ROWS: usize = 2 * ROWS;
+
+/// Bytes of a row of a tile.
+const ROW_BYTES: usize = 64;
+
+/// Whether the CPU has the unit and the kernel lets this process use it.
+pub(super) fn is_there() -> bool {
+    const OSXSAVE: u32 = 1 << 27;
+    const AMX_BF16_AND_TILE: u32 = (1 << 22) | (1 << 24);
+    const TILE_STATE: u64 = (1 << 17) | (1 << 18);
+    let has_vectors = is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512bf16");
+    has_vectors
+        && __cpuid(0).eax >= 7
+        && __cpuid(1).ecx & OSXSAVE != 0
+        && __cpuid_count(7, 0).edx & AMX_BF16_AND_TILE == AMX_BF16_AND_TILE
+        && enabled_state() & TILE_STATE == TILE_STATE
+        && is_permitted()
+}
+
+#[expect(unsafe_code, reason = "reads a register of the CPU")]
+fn enabled_state() -> u64 {
+    #[target_feature(enable = "xsave")]
+    fn read() -> u64 {
+        // SAFETY: register 0 is there where the kernel has set OSXSAVE, which the caller has seen.
+        unsafe { _xgetbv(0) }
+    }
+    // SAFETY: as above.
+    unsafe { read() }
+}
+
+/// Asks the kernel for the unit's state, which it keeps for a process only on request.
+#[expect(unsafe_code, reason = "a system call that no library wraps")]
+fn is_permitted() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const TILE_DATA: libc::c_long = 18;
+    // SAFETY: takes two numbers, and changes nothing in this process's memory.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0 }
+}
+
+/// A step of a panel: 32 rows, 32 values deep, as two tiles.
+#[repr(C, align(64))]
+pub(super) struct Step(pub(super) [bf16; 2 * VALUES]);
+
+/// Sums of two panels, 32 by 32, as four tiles: upper and lower half of the first by left and right half of the second.
+#[repr(C, align(64))]
+#[derive(Clone, Copy)]
+pub(super) struct Sums(pub(super) [[f32; SUMS]; 4]);
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self([[0.0; SUMS]; 4])
+    }
+}
+
+/// The unit, set up for this thread as long as this lives.
+pub(super) struct Tiles(PhantomData<*const ()>);
+
+#[repr(C, align(64))]
+struct Configuration {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+impl Tiles {
+    #[expect(unsafe_code, reason = "Rust has no stable intrinsics for the unit")]
+    pub(super) fn set_up() -> Self {
+        let of_eight = |value: u8| std::array::from_fn(|tile| if tile < 8 { value } else { 0 });
+        let configuration = Configuration {
+            palette: 1,
+            start_row: 0,
+            reserved: [0; 14],
+            row_bytes: of_eight(ROW_BYTES as u8).map(u16::from),
+            rows: of_eight(ROWS as u8),
+        };
+        // SAFETY: the unit is there, or nobody would call this; the configuration is valid for palette 1.
+        unsafe { asm!("ldtilecfg [{}]", in(reg) &configuration, options(nostack, readonly)) };
+        Self(PhantomData)
+    }
+
+    /// Products of two panels: `sums += a b^T`, or `sums = a b^T` where `is_first`. Tiles of `a` have its rows, those of `b` are
+    /// transposed by pairs of values.
+    #[inline]
+    #[expect(unsafe_code, reason = "Rust has no stable intrinsics for the unit")]
+    pub(super) fn multiply(&self, a: &[Step], b: &[Step], sums: &mut Sums, is_first: bool) {
+        assert!(a.len() == b.len() && !a.is_empty(), "invariant: steps of both panels");
+        // SAFETY: reads as many steps of both as they have, and reads and writes the four tiles of sums. `self` says that the
+        // unit is set up, and compiled code does not use its registers.
+        unsafe {
+            asm!(
+                "test {is_first:e}, {is_first:e}",
+                "jz 2f",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "jmp 3f",
+                "2:",
+                "tileloadd tmm0, [{sums} + {row}]",
+                "tileloadd tmm1, [{sums} + {row} + 1024]",
+                "tileloadd tmm2, [{sums} + {row} + 2048]",
+                "tileloadd tmm3, [{sums} + {row} + 3072]",
+                "3:",
+                "tileloadd tmm4, [{a} + {row}]",
+                "tileloadd tmm6, [{b} + {row}]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{b} + {row} + 1024]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tileloadd tmm5, [{a} + {row} + 1024]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {a}, 2048",
+                "add {b}, 2048",
+                "dec {steps}",
+                "jnz 3b",
+                "tilestored [{sums} + {row}], tmm0",
+                "tilestored [{sums} + {row} + 1024], tmm1",
+                "tilestored [{sums} + {row} + 2048], tmm2",
+                "tilestored [{sums} + {row} + 3072], tmm3",
+                a = inout(reg) a.as_ptr() => _,
+                b = inout(reg) b.as_ptr() => _,
+                steps = inout(reg) a.len() => _,
+                sums = in(reg) sums,
+                row = in(reg) ROW_BYTES,
+                is_first = in(reg) u32::from(is_first),
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        }
+    }
+}
+
+impl Drop for Tiles {
+    #[expect(unsafe_code, reason = "Rust has no stable intrinsics for the unit")]
+    fn drop(&mut self) {
+        // SAFETY: gives up what `set_up` took.
+        unsafe { asm!("tilerelease", options(nostack, nomem)) };
+    }
+}
