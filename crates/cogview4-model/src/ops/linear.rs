@@ -18,6 +18,10 @@ pub fn linear<const D: usize>(input: Tensor<D>, weight: Tensor<2>, bias: Option<
     let input = input.reshape([rows, features_in]);
     let output = match bias {
         Some(bias) => fused::linear(input, weight, bias),
+        None if fused::adds_bias(&input) => {
+            let zeros = Tensor::zeros([features_out], (&input.device(), input.dtype()));
+            fused::linear(input, weight, zeros)
+        }
         None => input.matmul(weight.transpose()),
     };
     dims[D - 1] = features_out;

@@ -83,6 +83,15 @@ pub(super) fn backward<B: Backend>(
     (B::float_matmul(grad, weight), of_weight, of_bias)
 }
 
+/// Whether a product without a bias is better one with zeros: a kernel adds them for nothing.
+#[cfg_attr(not(any(feature = "flex", feature = "libtorch")), expect(unused_variables, reason = "no kernel is there"))]
+pub(in crate::ops) fn adds_bias(input: &Tensor<2>) -> bool {
+    #[cfg(any(feature = "flex", feature = "libtorch"))]
+    return super::is_served(input) && super::host::amx::is_served(input.dtype());
+    #[cfg(not(any(feature = "flex", feature = "libtorch")))]
+    return false;
+}
+
 /// See [`ops::linear`](crate::ops::linear).
 pub(in crate::ops) fn linear(input: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     let (input, weight, bias) = (input.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());

@@ -40,7 +40,7 @@ pub(super) use attention::attention;
 pub(super) use gelu::gelu_tanh;
 #[cfg(feature = "libtorch")]
 pub(super) use layers::{conv2d, group_norm};
-pub(super) use linear::linear;
+pub(super) use linear::{adds_bias, linear};
 
 /// The kernels that a backend brings, each with its backward.
 #[backend_extension(Autodiff, Flex: cfg(feature = "flex"), LibTorch: cfg(feature = "libtorch"))]
@@ -186,7 +186,7 @@ fn is_served<const D: usize>(tensor: &Tensor<D>) -> bool {
 
 /// Whether the attention takes keys and values that several queries share.
 pub(super) fn shares_heads(query: &Tensor<4>) -> bool {
-    is_flex(&query.device()) && query.dtype() == DType::F32 && !query.device().is_autodiff()
+    is_flex(&query.device()) && query.dtype() != DType::F64 && !query.device().is_autodiff()
 }
 
 /// Whether a backend's own attention is better than what Burn has for it.

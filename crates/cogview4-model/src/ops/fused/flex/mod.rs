@@ -51,11 +51,13 @@ impl AttentionOps for Flex {
         bias: FlexTensor,
         is_causal: bool,
     ) -> (FlexTensor, FlexTensor) {
-        if query.dtype() != DType::F32 {
+        let dtype = query.dtype();
+        if dtype == DType::F64 {
             return composed::attention::<Self>(query, key, value, bias, is_causal);
         }
-        let [query, key, value, bias] = [query, key, value, bias].map(|tensor| tensor.to_contiguous());
-        attention::attention(&query, &key, &value, &bias, is_causal)
+        let [query, key, value, bias] = [query, key, value, bias].map(elementwise::widened);
+        let (output, logsumexp) = attention::attention(&query, &key, &value, &bias, is_causal);
+        (elementwise::narrowed(output, dtype), logsumexp)
     }
 
     fn fused_attention_backward(
@@ -68,11 +70,13 @@ impl AttentionOps for Flex {
         logsumexp: FlexTensor,
         is_causal: bool,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        if query.dtype() != DType::F32 {
+        let dtype = query.dtype();
+        if dtype == DType::F64 {
             return composed::attention_backward::<Self>([grad, query, key, value, bias, output], is_causal);
         }
-        let saved = [grad, query, key, value, output, logsumexp].map(|tensor| tensor.to_contiguous());
-        let [query, key, value] = attention::attention_backward(&saved, &bias.to_contiguous(), is_causal);
+        let saved = [grad, query, key, value, output, logsumexp].map(elementwise::widened);
+        let gradients = attention::attention_backward(&saved, &elementwise::widened(bias), is_causal);
+        let [query, key, value] = gradients.map(|gradient| elementwise::narrowed(gradient, dtype));
         (query, key, value)
     }
 }
@@ -81,6 +85,7 @@ impl GeluOps for Flex {
     fn fused_gelu_tanh(input: FlexTensor) -> FlexTensor {
         match input.dtype() {
             DType::F64 => gelu::forward::<Self>(input),
+            DType::BF16 => host::map(&input, simd::gelu_tanh),
             _ => in_f32(input, |input| elementwise::map(input, simd::gelu_tanh)),
         }
     }
@@ -88,6 +93,7 @@ impl GeluOps for Flex {
     fn fused_gelu_tanh_backward(input: FlexTensor, grad: FlexTensor) -> FlexTensor {
         match input.dtype() {
             DType::F64 => gelu::backward::<Self>(input, grad),
+            DType::BF16 => host::multiply(&input, &grad, simd::gelu_tanh_slope),
             _ => {
                 let input = composed::cast::<Self>(input, DType::F32);
                 in_f32(grad, |grad| elementwise::multiply(&input, grad, simd::gelu_tanh_slope))
@@ -115,12 +121,17 @@ impl FusedOps for Flex {
     host_ops!();
 
     fn fused_silu(input: FlexTensor) -> FlexTensor {
-        in_f32(input, |input| elementwise::map(input, simd::silu))
+        match input.dtype() {
+            DType::BF16 => host::map(&input, simd::silu),
+            _ => elementwise::map(input, simd::silu),
+        }
     }
 
     fn fused_silu_backward(input: FlexTensor, grad: FlexTensor) -> FlexTensor {
-        let input = composed::cast::<Self>(input, DType::F32);
-        in_f32(grad, |grad| elementwise::multiply(&input, grad, simd::silu_slope))
+        match input.dtype() {
+            DType::BF16 => host::multiply(&input, &grad, simd::silu_slope),
+            _ => elementwise::multiply(&input, grad, simd::silu_slope),
+        }
     }
 }
 

@@ -7,7 +7,6 @@ pub(super) mod amx;
 #[path = "no_amx.rs"]
 pub(super) mod amx;
 mod backward;
-#[cfg(feature = "libtorch")]
 mod elementwise;
 mod rows;
 
@@ -15,7 +14,6 @@ use burn::tensor::{DType, Element};
 use half::bf16;
 
 pub(super) use backward::{gated_add_backward, modulate_backward, norm_rotate_backward};
-#[cfg(feature = "libtorch")]
 pub(super) use elementwise::{map, multiply};
 pub(super) use rows::{TASK_VALUES, gated_add, modulate, norm_rotate};
 

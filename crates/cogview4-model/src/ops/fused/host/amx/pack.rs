@@ -151,7 +151,8 @@ impl Output<'_> {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
     #[expect(unsafe_code, reason = "tasks write to one matrix, each its own part")]
     pub(super) unsafe fn write(&self, sums: &Sums, [first, second]: [usize; 2]) {
-        for (tile, sums) in sums.0.iter().enumerate() {
+        for tile in if self.is_transposed { [0, 2, 1, 3] } else { [0, 1, 2, 3] } {
+            let sums = &sums.0[tile];
             let place = [first * PANEL_ROWS + tile / 2 * ROWS, second * PANEL_ROWS + tile % 2 * ROWS];
             // SAFETY: 16 vectors of 16 values each.
             let mut vectors = unsafe { *std::ptr::from_ref(sums).cast::<[__m512i; ROWS]>() };

@@ -39,7 +39,7 @@ pub(super) fn product(rows: Matrix<'_>, columns: Matrix<'_>, bias: Option<&[f32]
     let [streamed, packed] = if is_streaming_rows { sides } else { [sides[1], sides[0]] };
     let chunks = Chunks::of_depth(rows.depth);
     let packed = Packed::new(packed.0, packed.1, chunks);
-    Product { streamed, packed, chunks, output }.run();
+    Product { streamed, packed, is_streaming_rows, chunks, output }.run();
 }
 
 /// The summed axis, in chunks of equal size.
@@ -82,6 +82,7 @@ impl Packed {
 struct Product<'a> {
     streamed: (Matrix<'a>, Role),
     packed: Packed,
+    is_streaming_rows: bool,
     chunks: Chunks,
     output: Output<'a>,
 }
@@ -131,8 +132,15 @@ impl Product<'_> {
             }
         }
         drop(tiles);
-        for (index, sums) in scratch.sums.iter().enumerate() {
-            let pair = [streamed[0] + index / width, packed[0] + index % width];
+        // Along the output's rows, so that its memory is written in order.
+        let height = streamed[1] - streamed[0];
+        for index in 0..width * height {
+            let (streamed_index, packed_index) = match self.is_streaming_rows {
+                true => (index / width, index % width),
+                false => (index % height, index / height),
+            };
+            let sums = &scratch.sums[streamed_index * width + packed_index];
+            let pair = [streamed[0] + streamed_index, packed[0] + packed_index];
             let [first, second] = if role == Role::A { pair } else { [pair[1], pair[0]] };
             // SAFETY: these two panels are this task's alone, and `product` has seen how large the output is.
             unsafe { self.output.write(sums, [first, second]) };
