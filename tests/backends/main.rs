@@ -39,6 +39,7 @@ const OPS: &[Test] = tests![
 ];
 
 const MODELS: &[Test] = tests![
+    ops::layers_in_bfloat16,
     parity::transformer_embeddings_and_rotary_positions,
     parity::transformer_block,
     parity::transformer_without_and_with_hidden_text,

@@ -1,4 +1,4 @@
-//! The operations that models share, forward and backward in f32, against the pure-Rust CPU in f64.
+//! The operations that models share, forward and backward, against the pure-Rust CPU in f64.
 
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use cogview4::model::{
@@ -9,6 +9,8 @@ use cogview4::model::{
 use crate::{backend::Backend, support::MODEL_TOLERANCE};
 
 const EPS: f64 = 1e-5;
+/// Inputs are rounded to 8 bits, as are results on the way.
+const BFLOAT16_TOLERANCE: f64 = 1e-2;
 
 /// Where a computation is done: on a device, with or without autodiff.
 struct Place<'a> {
@@ -48,18 +50,23 @@ fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
     tensor.into_data().convert_dtype(DType::F64).try_into_vec().unwrap()
 }
 
-/// Runs on the backend and on the pure-Rust CPU in f64, and compares output and gradients.
+/// Runs on the backend in f32 and on the pure-Rust CPU in f64, and compares output and gradients.
 #[track_caller]
 fn compare(backend: &Backend, what: &str, run: impl Fn(&Place<'_>) -> Vec<Vec<f64>>) {
+    compare_in(DType::F32, MODEL_TOLERANCE, backend, what, run);
+}
+
+#[track_caller]
+fn compare_in(dtype: DType, tolerance: f64, backend: &Backend, what: &str, run: impl Fn(&Place<'_>) -> Vec<Vec<f64>>) {
     let reference = DeviceSpec::Flex.open().unwrap();
     let expected = run(&Place { device: &reference, dtype: DType::F64 });
-    let found = run(&Place { device: &backend.device, dtype: DType::F32 });
+    let found = run(&Place { device: &backend.device, dtype });
     for (index, (found, expected)) in found.into_iter().zip(expected).enumerate() {
         let tensor = |values: Vec<f64>| {
             let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
             Tensor::<1>::from_data(values.as_slice(), &reference)
         };
-        backend.assert_close(&format!("{what}, {index}"), tensor(found), tensor(expected), MODEL_TOLERANCE);
+        backend.assert_close(&format!("{what}, {index}"), tensor(found), tensor(expected), tolerance);
     }
 }
 
@@ -115,17 +122,33 @@ pub(crate) fn activations(backend: &Backend) {
 
 pub(crate) fn linear_layers(backend: &Backend) {
     for with_bias in [false, true] {
-        compare(backend, "linear", |place| {
-            place.run([[7, 33], [12, 33]], |[input, weight], _| {
-                let bias = with_bias.then(|| weight.clone().sum_dim(1).reshape([12]));
-                match (place.dtype, bias) {
-                    // The reference is composed of Burn's own operations.
-                    (DType::F64, Some(bias)) => input.matmul(weight.transpose()) + bias.unsqueeze(),
-                    (_, bias) => ops::linear(input, weight, bias),
-                }
-            })
-        });
+        compare(backend, "linear", |place| linear(place, [7, 12, 33], with_bias));
     }
+}
+
+/// Large enough for the products that bfloat16 has on some CPUs; attention and activations on the way to another type.
+pub(crate) fn layers_in_bfloat16(backend: &Backend) {
+    let compare = |what, run: &dyn Fn(&Place<'_>) -> _| compare_in(DType::BF16, BFLOAT16_TOLERANCE, backend, what, run);
+    for with_bias in [false, true] {
+        compare("linear", &|place| linear(place, [75, 110, 90], with_bias));
+        compare("linear of more rows", &|place| linear(place, [150, 70, 70], with_bias));
+    }
+    compare("attention", &|place| {
+        place.run([[1, 2, 140, 16]; 3], |[q, k, v], _| ops::attention(q, k, v, &AttentionMask::None))
+    });
+    compare("gelu", &|place| place.run([[3, 2000]], |[input], _| ops::gelu_tanh(input)));
+    compare("silu", &|place| place.run([[3, 2000]], |[input], _| ops::silu(input)));
+}
+
+fn linear(place: &Place<'_>, [rows, columns, depth]: [usize; 3], with_bias: bool) -> Vec<Vec<f64>> {
+    place.run([[rows, depth], [columns, depth]], |[input, weight], _| {
+        let bias = with_bias.then(|| weight.clone().sum_dim(1).reshape([columns]));
+        match (place.dtype, bias) {
+            // The reference is composed of Burn's own operations.
+            (DType::F64, Some(bias)) => input.matmul(weight.transpose()) + bias.unsqueeze(),
+            (_, bias) => ops::linear(input, weight, bias),
+        }
+    })
 }
 
 pub(crate) fn convolutions(backend: &Backend) {
