@@ -134,10 +134,11 @@ impl<'a> Matrix<'a> {
             false => _mm512_setzero_si512(),
         };
         let [left, right] = [LEFT, RIGHT].map(vector);
-        for pair in 0..ROWS {
+        let [first, second] = &mut halves;
+        for (pair, (first, second)) in first.iter_mut().zip(second).enumerate() {
             let (even, odd) = (column(depth + 2 * pair), column(depth + 2 * pair + 1));
-            halves[0][pair] = _mm512_permutex2var_epi16(even, left, odd);
-            halves[1][pair] = _mm512_permutex2var_epi16(even, right, odd);
+            *first = _mm512_permutex2var_epi16(even, left, odd);
+            *second = _mm512_permutex2var_epi16(even, right, odd);
         }
         halves
     }
