@@ -1,5 +1,5 @@
-//! A linear layer with a backward of its own, on every backend: the gradient of the weight comes in the weight's order, and
-//! the bias is added within the product where a kernel or libtorch does that.
+//! A linear layer with a backward of its own, on every backend: the gradient of the weight comes in the weight's order,
+//! and the bias is added within the product where a kernel or libtorch does that.
 
 use burn::{
     backend::{

@@ -1,7 +1,8 @@
 //! Operations as one pass over memory, on backends whose memory we reach.
 //!
 //! Attention, GELU and linear layers are served on every backend. The others give `None` where the backend has no such
-//! kernel; the caller then composes the operation from Burn's. A kernel changes how fast something is computed, never what.
+//! kernel; the caller then composes the operation from Burn's. A kernel changes how fast something is computed, never
+//! what.
 
 #![cfg_attr(feature = "libtorch", allow(deprecated, reason = "see `DeviceSpec`"))]
 

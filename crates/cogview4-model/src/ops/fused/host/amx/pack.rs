@@ -1,4 +1,4 @@
-//! From matrices to panels of tiles, and from sums to a matrix.
+//! From matrices to panels of tiles.
 
 use std::{
     arch::x86_64::*,
@@ -7,7 +7,10 @@ use std::{
 
 use half::bf16;
 
-use super::tiles::{DEPTH, PANEL_ROWS, ROWS, Step, Sums};
+use super::{
+    tiles::{DEPTH, PANEL_ROWS, ROWS, Step},
+    vectors::{mask, transpose},
+};
 
 /// One side of a product, `[rows, depth]`, where `depth` is the axis that is summed over.
 #[derive(Clone, Copy)]
@@ -27,20 +30,6 @@ pub(super) enum Role {
     /// Its tiles are transposed by pairs of values.
     B,
 }
-
-/// Where sums go.
-pub(super) struct Output<'a> {
-    pub(super) values: *mut bf16,
-    pub(super) dims: [usize; 2],
-    /// Added to each row.
-    pub(super) bias: Option<&'a [f32]>,
-    /// Whether the second panel has the rows.
-    pub(super) is_transposed: bool,
-}
-
-#[expect(unsafe_code, reason = "tasks write to one matrix, each its own part")]
-// SAFETY: `write` asks its caller for parts that do not meet.
-unsafe impl Sync for Output<'_> {}
 
 impl<'a> Matrix<'a> {
     /// Of values `[rows, depth]`.
@@ -144,50 +133,6 @@ impl<'a> Matrix<'a> {
     }
 }
 
-impl Output<'_> {
-    /// Rounds the sums of two panels, `first` and `second`, into their place.
-    ///
-    /// # Safety
-    /// Nobody else writes to that part now, and the memory is as large as `dims`.
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-    #[expect(unsafe_code, reason = "tasks write to one matrix, each its own part")]
-    pub(super) unsafe fn write(&self, sums: &Sums, [first, second]: [usize; 2]) {
-        for tile in if self.is_transposed { [0, 2, 1, 3] } else { [0, 1, 2, 3] } {
-            let sums = &sums.0[tile];
-            let place = [first * PANEL_ROWS + tile / 2 * ROWS, second * PANEL_ROWS + tile % 2 * ROWS];
-            // SAFETY: 16 vectors of 16 values each.
-            let mut vectors = unsafe { *std::ptr::from_ref(sums).cast::<[__m512i; ROWS]>() };
-            let [row, column] = if self.is_transposed { [place[1], place[0]] } else { place };
-            let [rows, columns] = self.dims;
-            if row >= rows || column >= columns {
-                continue;
-            }
-            if self.is_transposed {
-                transpose(&mut vectors);
-            }
-            let mask = mask(ROWS.min(columns - column)) as u16;
-            let bias = match self.bias {
-                // SAFETY: reads as many values as the mask says.
-                Some(bias) => unsafe { _mm512_maskz_loadu_ps(mask, bias[column..].as_ptr()) },
-                None => _mm512_setzero_ps(),
-            };
-            for (index, vector) in vectors.into_iter().enumerate().take(rows - row) {
-                let values = _mm512_cvtneps_pbh(_mm512_add_ps(_mm512_castsi512_ps(vector), bias));
-                // SAFETY: the row is within the matrix, and the mask ends with it; both vectors are 32 bytes.
-                unsafe {
-                    let values = transmute::<__m256bh, __m256i>(values);
-                    _mm256_mask_storeu_epi16(self.values.add((row + index) * columns + column).cast(), mask, values);
-                }
-            }
-        }
-    }
-}
-
-/// Bits for as many values as there are, of 32.
-fn mask(values: usize) -> u32 {
-    if values >= DEPTH { u32::MAX } else { (1 << values) - 1 }
-}
-
 /// 32 values from `start`, as far as the mask says; zeros beyond.
 #[target_feature(enable = "avx512f,avx512bw")]
 #[expect(unsafe_code, reason = "reads a part of a vector")]
@@ -212,30 +157,4 @@ const fn interleaved(start: u16) -> [u16; DEPTH] {
 fn vector(values: [u16; DEPTH]) -> __m512i {
     // SAFETY: both are 64 bytes.
     unsafe { transmute(values) }
-}
-
-/// Transposes 16 by 16 values of 32 bits.
-#[target_feature(enable = "avx512f")]
-fn transpose(rows: &mut [__m512i; ROWS]) {
-    let mut turned = *rows;
-    for i in 0..8 {
-        turned[2 * i] = _mm512_unpacklo_epi32(rows[2 * i], rows[2 * i + 1]);
-        turned[2 * i + 1] = _mm512_unpackhi_epi32(rows[2 * i], rows[2 * i + 1]);
-    }
-    for i in (0..ROWS).step_by(4) {
-        rows[i] = _mm512_unpacklo_epi64(turned[i], turned[i + 2]);
-        rows[i + 1] = _mm512_unpackhi_epi64(turned[i], turned[i + 2]);
-        rows[i + 2] = _mm512_unpacklo_epi64(turned[i + 1], turned[i + 3]);
-        rows[i + 3] = _mm512_unpackhi_epi64(turned[i + 1], turned[i + 3]);
-    }
-    for i in 0..4 {
-        for half in [0, 8] {
-            turned[half + i] = _mm512_shuffle_i32x4::<0x88>(rows[half + i], rows[half + i + 4]);
-            turned[half + i + 4] = _mm512_shuffle_i32x4::<0xdd>(rows[half + i], rows[half + i + 4]);
-        }
-    }
-    for i in 0..8 {
-        rows[i] = _mm512_shuffle_i32x4::<0x88>(turned[i], turned[i + 8]);
-        rows[i + 8] = _mm512_shuffle_i32x4::<0xdd>(turned[i], turned[i + 8]);
-    }
 }

@@ -1,7 +1,7 @@
 //! A product in blocks that fit the caches.
 //!
-//! One side, the smaller, is packed once. Of the other, a task takes a few panels; it goes through the summed axis chunk by
-//! chunk, packs one panel at a time, and multiplies it with all panels of its part of the first side.
+//! One side, the smaller, is packed once. Of the other, a task takes a few panels; it goes through the summed axis
+//! chunk by chunk, packs one panel at a time, and multiplies it with all panels of its part of the first side.
 
 use std::mem::MaybeUninit;
 
@@ -9,7 +9,8 @@ use half::bf16;
 use rayon::prelude::*;
 
 use super::{
-    pack::{Matrix, Output, Role},
+    output::Output,
+    pack::{Matrix, Role},
     tiles::{DEPTH, PANEL_ROWS, Step, Sums, Tiles},
 };
 
@@ -26,8 +27,8 @@ const TASKS: usize = 4;
 pub(super) fn product(rows: Matrix<'_>, columns: Matrix<'_>, bias: Option<&[f32]>, output: &mut [bf16]) {
     assert_eq!(output.len(), rows.rows * columns.rows, "invariant: room for each sum");
     let is_streaming_rows = rows.rows > columns.rows;
-    // Tiles of A have the memory's order where it goes by rows, those of B where it goes by columns; what is streamed is
-    // packed more often.
+    // Tiles of A have the memory's order where it goes by rows, those of B where it goes by columns; what is streamed
+    // is packed more often.
     let rows_are_a = match (rows.is_by_rows, columns.is_by_rows) {
         (true, true) => is_streaming_rows,
         (rows_by_rows, columns_by_rows) => rows_by_rows || !columns_by_rows,

@@ -106,14 +106,14 @@ impl Tiles {
         Self(PhantomData)
     }
 
-    /// Products of two panels: `sums += a b^T`, or `sums = a b^T` where `is_first`. Tiles of `a` have its rows, those of `b` are
-    /// transposed by pairs of values.
+    /// Products of two panels: `sums += a b^T`, or `sums = a b^T` where `is_first`. Tiles of `a` have its rows, those
+    /// of `b` are transposed by pairs of values.
     #[inline]
     #[expect(unsafe_code, reason = "Rust has no stable intrinsics for the unit")]
     pub(super) fn multiply(&self, a: &[Step], b: &[Step], sums: &mut Sums, is_first: bool) {
         assert!(a.len() == b.len() && !a.is_empty(), "invariant: steps of both panels");
-        // SAFETY: reads as many steps of both as they have, and reads and writes the four tiles of sums. `self` says that the
-        // unit is set up, and compiled code does not use its registers.
+        // SAFETY: reads as many steps of both as they have, and reads and writes the four tiles of sums. `self` says
+        // that the unit is set up, and compiled code does not use its registers.
         unsafe {
             asm!(
                 "test {is_first:e}, {is_first:e}",
