@@ -27,7 +27,7 @@ impl Output<'_> {
     /// Rounds the sums of two panels, `first` and `second`, into their place.
     ///
     /// # Safety
-    /// Nobody else writes to that part now, and the memory is as large as `dims`.
+    /// Nobody else writes to that part now, the memory is as large as `dims`, and the bias has a value for each column.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
     #[expect(unsafe_code, reason = "tasks write to one matrix, each its own part")]
     pub(super) unsafe fn write(&self, sums: &Sums, [first, second]: [usize; 2]) {

@@ -25,7 +25,9 @@ const TASKS: usize = 4;
 
 /// `output[i][j] = sum over k of rows[i][k] columns[j][k], + bias[j]`.
 pub(super) fn product(rows: Matrix<'_>, columns: Matrix<'_>, bias: Option<&[f32]>, output: &mut [bf16]) {
+    assert_eq!(rows.depth, columns.depth, "invariant: one axis that is summed over");
     assert_eq!(output.len(), rows.rows * columns.rows, "invariant: room for each sum");
+    assert!(bias.is_none_or(|bias| bias.len() == columns.rows), "invariant: a bias for each column");
     let is_streaming_rows = rows.rows > columns.rows;
     // Tiles of A have the memory's order where it goes by rows, those of B where it goes by columns; what is streamed
     // is packed more often.
@@ -143,7 +145,7 @@ impl Product<'_> {
             let sums = &scratch.sums[streamed_index * width + packed_index];
             let pair = [streamed[0] + streamed_index, packed[0] + packed_index];
             let [first, second] = if role == Role::A { pair } else { [pair[1], pair[0]] };
-            // SAFETY: these two panels are this task's alone, and `product` has seen how large the output is.
+            // SAFETY: these two panels are this task's alone, and `product` has seen how large output and bias are.
             unsafe { self.output.write(sums, [first, second]) };
         }
     }
