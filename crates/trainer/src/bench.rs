@@ -7,12 +7,12 @@ use cogview4_model::{
 };
 
 use crate::{
-    batch::MicroBatch,
-    gradients::GradientSink,
+    samples::batch::MicroBatch,
+    step::gradients::GradientSink,
     step::{TrainingCopy, inputs},
 };
 
-pub use crate::trackers::peak_memory_bytes;
+pub use crate::resources::memory::peak_memory_bytes;
 
 /// Pixels of the VAE's scale.
 const SCALE: usize = 8;

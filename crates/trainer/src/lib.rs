@@ -1,45 +1,32 @@
 //! Training of CogView4 Control models: the step, the optimiser, the schedule, checkpoints, and the binary
 //! `train_control_cogview4`.
 
-pub mod args;
-mod batch;
+mod autoencoder;
 pub mod bench;
-mod callbacks;
-pub mod check;
 mod checkpoint;
 pub mod cli;
 mod config;
-mod data;
-mod dump;
 mod error;
-mod features;
-#[cfg(test)]
-mod fixture_tests;
-mod gradients;
-mod loader;
 mod optimizer;
-mod plan;
-mod recompute;
+mod resources;
+mod run;
+mod samples;
 mod schedule;
-mod space;
 mod step;
 mod stop;
 mod trackers;
-mod trainer;
-mod vae;
 mod validation;
-mod weighting;
 
-pub use callbacks::{Callbacks, StepMetrics};
+pub use autoencoder::{VaeStepMetrics, VaeTrainConfig, VaeTrainer};
+pub use cli::dataset::{DataConfig, DataSource};
 pub use config::{
     CaptionChoice, Numerics, Packing, Resume, TrainConfig, ValidationConfig, ValidationPair, WeightingSigma,
 };
-pub use data::{DataConfig, DataSource};
 pub use error::{Result, TrainError};
-pub use optimizer::{AdamW, AdamWConfig, clip_grad_norm};
-pub use schedule::{LrSchedule, LrScheduler};
+pub use optimizer::adamw::{AdamW, AdamWConfig, clip_grad_norm};
+pub use run::callbacks::{Callbacks, StepMetrics};
+pub use run::{TrainOutcome, Trainer};
+pub use schedule::learning_rate::{LrSchedule, LrScheduler};
+pub use schedule::timesteps::{TimestepDensity, WeightingScheme};
 pub use stop::StopFlag;
-pub use trainer::{TrainOutcome, Trainer};
-pub use vae::{VaeStepMetrics, VaeTrainConfig, VaeTrainer};
 pub use validation::{Validation, ValidationImage};
-pub use weighting::{TimestepDensity, WeightingScheme};

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use cogview4_trainer::{
     TrainError, Trainer,
-    args::{Args, Cli, Command},
-    check::check,
+    cli::args::{Args, Cli, Command},
+    cli::check::check,
     cli::run_main,
 };
 

@@ -10,8 +10,8 @@ use cogview4_model::files::write_atomic;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    callbacks::StepMetrics,
     error::{Result, TrainError},
+    run::callbacks::StepMetrics,
     validation::Validation,
 };
 

@@ -1,8 +1,6 @@
 //! What a run writes of itself: JSON lines, TensorBoard's files and the report.
 
 mod json_lines;
-mod memory;
-mod plot;
 mod report;
 mod tensorboard;
 
@@ -13,14 +11,12 @@ use image::{GenericImage, RgbImage};
 
 use self::{json_lines::JsonLines, report::Report, tensorboard::TensorBoard};
 use crate::{
-    callbacks::StepMetrics,
     config::TrainConfig,
     error::Result,
-    loader::Loader,
+    run::callbacks::StepMetrics,
+    samples::rows::Loader,
     validation::{ControlPicture, FOLDER, Validation},
 };
-
-pub use memory::peak_memory_bytes;
 
 /// Rows that `--log_dataset_samples` shows.
 const DATASET_SAMPLES: usize = 8;

@@ -1,8 +1,8 @@
-//! Validation: whether control is being learned, in numbers ([`probe`]), in pictures ([`pictures`]), and in whether those
-//! follow their control images ([`fidelity`]). It draws from streams of its own and changes nothing of the training.
+//! Validation: whether control is being learned, in numbers ([`probe`]), in pictures ([`images`]), and in whether those
+//! follow their control images ([`edges`]). It draws from streams of its own and changes nothing of the training.
 
-mod fidelity;
-mod pictures;
+mod edges;
+mod images;
 mod probe;
 
 use std::path::PathBuf;
@@ -12,10 +12,11 @@ use cogview4_model::{CogView4Transformer, FlowMatchEulerSchedulerConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    batch::BatchMaker, config::TrainConfig, error::Result, features::FeatureSource, loader::Loader, stop::StopFlag,
+    config::TrainConfig, error::Result, samples::batch::BatchMaker, samples::encoders::FeatureSource,
+    samples::rows::Loader, stop::StopFlag,
 };
 
-pub(crate) use pictures::{ControlPicture, PictureValidation, check_folder, load_controls};
+pub(crate) use images::{ControlPicture, PictureValidation, check_folder, load_controls};
 pub(crate) use probe::Probe;
 
 /// Folder of the pictures, in the output folder.

@@ -4,10 +4,10 @@
 use cogview4_model::CogView4Transformer;
 
 use crate::{
-    batch::{BatchMaker, Features},
     error::Result,
-    features::FeatureSource,
-    loader::Loader,
+    samples::batch::{BatchMaker, Features},
+    samples::encoders::FeatureSource,
+    samples::rows::Loader,
     step::sample_losses,
 };
 

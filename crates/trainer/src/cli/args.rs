@@ -9,13 +9,13 @@ use cogview4_data::Columns;
 use cogview4_model::{ComputeDtype, DeviceSpec};
 
 use crate::{
+    cli::dataset::{DataConfig, DataSource},
     config::{CaptionChoice, Numerics, Packing, Resume, TrainConfig, ValidationConfig, ValidationPair, WeightingSigma},
-    data::{DataConfig, DataSource},
     error::{Result, TrainError},
-    optimizer::AdamWConfig,
-    schedule::{LrSchedule, LrScheduler},
+    optimizer::adamw::AdamWConfig,
+    schedule::learning_rate::{LrSchedule, LrScheduler},
+    schedule::timesteps::{TimestepDensity, WeightingScheme},
     stop::StopFlag,
-    weighting::{TimestepDensity, WeightingScheme},
 };
 
 /// Fine-tune a CogView4 Control model on pairs of pictures and control images.

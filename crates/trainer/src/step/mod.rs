@@ -1,5 +1,13 @@
 //! Forward and backward of one micro-batch: flow matching towards `noise - image_latents`.
 
+pub(crate) mod dump;
+pub(crate) mod gradients;
+mod recompute;
+#[cfg(test)]
+mod tests;
+
+use self::gradients::GradientSink;
+
 use burn::{
     module::Module,
     tensor::{DType, Tensor, TensorData},
@@ -10,7 +18,7 @@ use cogview4_model::{
     weights::cast_parameters,
 };
 
-use crate::{batch::MicroBatch, config::Numerics, gradients::GradientSink, recompute};
+use crate::{config::Numerics, samples::batch::MicroBatch};
 
 /// What a micro-batch gives; its gradients go to the sink.
 pub(crate) struct StepOutput {

@@ -9,10 +9,9 @@ use cogview4_model::{
 };
 
 use crate::{
-    AdamW, AdamWConfig, LrSchedule, LrScheduler, Numerics, TrainConfig,
-    batch::MicroBatch,
-    clip_grad_norm,
-    gradients::GradientSink,
+    AdamW, AdamWConfig, LrSchedule, LrScheduler, Numerics, TrainConfig, clip_grad_norm,
+    samples::batch::MicroBatch,
+    step::gradients::GradientSink,
     step::{StepOutput, TrainingCopy, sizes},
 };
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::{Tensor, TensorData};
 use cogview4_model::weights::save_tensors;
 
-use crate::{batch::MicroBatch, error::Result, step::StepOutput};
+use crate::{error::Result, samples::batch::MicroBatch, step::StepOutput};
 
 /// Writes every tensor of a micro-batch.
 pub(crate) fn dump(path: &Path, batch: &MicroBatch, output: &StepOutput, resolution: u32) -> Result<()> {

@@ -8,7 +8,7 @@ use crate::{
     checkpoint::list,
     config::TrainConfig,
     error::{Result, TrainError},
-    features::Encoders,
+    samples::encoders::Encoders,
 };
 
 /// Weights and two moments, f32.

@@ -1,5 +1,7 @@
 //! `report.html`: one file that shows a run while it goes on and after it, in any browser.
 
+mod plot;
+
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -10,14 +12,12 @@ use cogview4_data::html::{PictureSource, figure, page};
 use cogview4_model::files::write_atomic;
 use maud::{Markup, html};
 
-use super::{
-    DatasetSample,
-    plot::{BLUE, GREEN, Line, ORANGE, PALE, plot, smoothed},
-};
+use self::plot::{BLUE, GREEN, Line, ORANGE, PALE, plot, smoothed};
+use super::DatasetSample;
 use crate::{
-    callbacks::StepMetrics,
     config::TrainConfig,
     error::Result,
+    run::callbacks::StepMetrics,
     validation::{ControlPicture, Validation},
 };
 

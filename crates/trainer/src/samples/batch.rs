@@ -7,8 +7,8 @@ use cogview4_model::FlowMatchEulerSchedulerConfig;
 
 use crate::{
     config::{Numerics, WeightingSigma},
-    features::Values,
-    plan::Sample,
+    samples::encoders::Values,
+    schedule::order::Sample,
 };
 
 /// What the frozen models made of one sample.

@@ -7,7 +7,7 @@ use cogview4_model::{
     transformer::{BlockContext, BlockState, TransformerInputs},
 };
 
-use crate::gradients::GradientSink;
+use super::gradients::GradientSink;
 
 /// Runs the model, hands the output to `loss`, and takes the gradients block by block. `model` is on the autodiff device,
 /// `plain` the same parameters without it.

@@ -15,12 +15,12 @@ use cogview4_model::{
 };
 use image::RgbImage;
 
-use super::{FOLDER, ValidationImage, fidelity::fidelity};
+use super::{FOLDER, ValidationImage, edges::fidelity};
 use crate::{
-    batch::BatchMaker,
-    config::TrainConfig,
+    config::{TrainConfig, ValidationPair},
     error::{Result, TrainError},
-    features::{FeatureSource, Values},
+    samples::batch::BatchMaker,
+    samples::encoders::{FeatureSource, Values},
     stop::StopFlag,
 };
 
@@ -37,7 +37,7 @@ pub(crate) struct ControlPicture {
 /// Loads the control images of a run.
 pub(crate) fn load_controls(config: &TrainConfig) -> Result<Vec<ControlPicture>> {
     let side = config.numerics.resolution;
-    let load = |pair: &crate::config::ValidationPair| {
+    let load = |pair: &ValidationPair| {
         let image =
             load_image(&pair.image).map_err(|error| TrainError::flag("--validation_image", error.to_string()))?;
         Ok(ControlPicture { prompt: pair.prompt.clone(), image: resize(&image, side, side, Filter::Lanczos) })

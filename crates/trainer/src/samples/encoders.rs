@@ -13,9 +13,9 @@ use cogview4_model::{AutoencoderKl, AutoencoderKlConfig, GlmModel};
 use image::RgbImage;
 
 use crate::{
-    batch::Features,
     error::{Result, TrainError},
-    loader::{Loaded, LoadedPictures},
+    samples::batch::Features,
+    samples::rows::{Loaded, LoadedPictures},
 };
 
 /// The frozen models of a pipeline; loaded when first needed.

@@ -1,5 +1,9 @@
 //! What the command lines of this project have in common: an error is one line on standard error.
 
+pub mod args;
+pub mod check;
+pub(crate) mod dataset;
+
 use std::process::ExitCode;
 
 use clap::Parser;

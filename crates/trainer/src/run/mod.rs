@@ -1,5 +1,7 @@
 //! A whole run: open, check, pack, train, write.
 
+pub(crate) mod callbacks;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -16,20 +18,21 @@ use cogview4_model::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{
-    batch::BatchMaker,
-    callbacks::{Callbacks, StepMetrics},
     checkpoint::{self, State},
     config::{Resume, TrainConfig},
-    dump::dump,
     error::{Result, TrainError},
-    features::{Encoders, FeatureSource},
-    gradients::GradientSink,
-    loader::{Loader, Prefetch},
-    optimizer::{AdamW, clip_grad_norm},
-    plan::Plan,
-    space,
+    optimizer::adamw::{AdamW, clip_grad_norm},
+    resources::disk,
+    resources::memory::peak_memory_bytes,
+    run::callbacks::{Callbacks, StepMetrics},
+    samples::batch::BatchMaker,
+    samples::encoders::{Encoders, FeatureSource},
+    samples::rows::{Loader, Prefetch},
+    schedule::order::Plan,
+    step::dump::dump,
+    step::gradients::GradientSink,
     step::{TrainingCopy, sizes},
-    trackers::{DatasetSample, Trackers, dataset_samples, peak_memory_bytes},
+    trackers::{DatasetSample, Trackers, dataset_samples},
     validation::{Probe, Validator, check_folder, load_controls},
 };
 

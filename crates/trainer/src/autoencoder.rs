@@ -12,8 +12,8 @@ use cogview4_model::{
 };
 
 use crate::{
-    gradients::GradientSink,
-    optimizer::{AdamW, AdamWConfig, clip_grad_norm},
+    optimizer::adamw::{AdamW, AdamWConfig, clip_grad_norm},
+    step::gradients::GradientSink,
 };
 
 /// Numbers of a training of an autoencoder.

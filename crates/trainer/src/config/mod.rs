@@ -7,12 +7,12 @@ use cogview4_model::{ComputeDtype, DeviceSpec};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    args::Args,
+    cli::args::Args,
     error::{Result, TrainError},
-    optimizer::AdamWConfig,
-    schedule::LrSchedule,
+    optimizer::adamw::AdamWConfig,
+    schedule::learning_rate::LrSchedule,
+    schedule::timesteps::TimestepDensity,
     stop::StopFlag,
-    weighting::TimestepDensity,
 };
 
 /// Pictures are cut into patches of this many pixels, by VAE and transformer together.

@@ -7,9 +7,9 @@ use cogview4_data::lint::{LintOptions, LintReport, lint};
 use cogview4_model::files::{check_writable, write_atomic};
 
 use crate::{
-    args::Args,
+    cli::args::Args,
     error::{Result, TrainError},
-    trainer::progress_bar,
+    run::progress_bar,
 };
 
 /// Looks at the data set of a command line. Writes the table to `table` and the page to `check.html` in the output
@@ -17,7 +17,7 @@ use crate::{
 ///
 /// ```no_run
 /// use clap::Parser;
-/// use cogview4_trainer::{args::Args, check::check};
+/// use cogview4_trainer::cli::{args::Args, check::check};
 ///
 /// let args = Args::try_parse_from(["check", "--dataset_name", "my-pairs"])?;
 /// let report = check(args, &mut std::io::stdout())?;

@@ -18,8 +18,8 @@ use indicatif::ProgressBar;
 use crate::{
     config::Numerics,
     error::{Result, TrainError},
-    features::FeatureSource,
-    plan::{Plan, Sample, choose_caption},
+    samples::encoders::FeatureSource,
+    schedule::order::{Plan, Sample, choose_caption},
     stop::StopFlag,
 };
 

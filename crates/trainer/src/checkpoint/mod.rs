@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::Numerics,
     error::{Result, TrainError},
-    optimizer::{AdamW, Moments},
+    optimizer::adamw::{AdamW, Moments},
 };
 
 const STATE: &str = "state.json";
