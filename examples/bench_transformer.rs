@@ -96,7 +96,7 @@ fn run(cli: Cli) -> Result<()> {
         "max_s": seconds[cli.repeats - 1],
         "peak_rss_bytes": cogview4::trainer::bench::peak_memory_bytes(),
         "device": cli.device.to_string(),
-        "dtype": if cli.dtype == ComputeDtype::Float32 { "float32" } else { "bfloat16" },
+        "dtype": cli.dtype.to_string(),
         "mode": if cli.mode == Mode::Forward { "forward" } else { "train" },
     });
     println!("{result}");

@@ -8,7 +8,7 @@ use burn::tensor::{DType, Device, TensorData};
 use cogview4::data::{Columns, Dataset, open_dataset};
 use cogview4::model::{
     CogView4TransformerConfig, GlmConfig, GlmModel,
-    weights::{cast_parameters, named_parameters, save_module, save_tensors, update_parameters},
+    weights::{parameter_sources, save_module, save_tensors, update_parameters},
 };
 use serde_json::{Value, json};
 use tokenizers::{
@@ -152,9 +152,9 @@ fn text_encoder(target: &Path, device: &Device) -> Result<()> {
             values.iter_mut().for_each(|value| *value *= 50.0);
         }
     });
-    let mut tensors = named_parameters(&cast_parameters(model, DType::BF16));
+    let mut tensors = parameter_sources(&model, Some(DType::BF16));
     let norm = TensorData::new(vec![1.0_f32; TEXT_WIDTH], [TEXT_WIDTH]).convert_dtype(DType::BF16);
-    tensors.push(("norm.weight".into(), norm));
+    tensors.push(("norm.weight".into(), norm.into()));
     Ok(save_tensors(&target.join("model.safetensors"), tensors)?)
 }
 

@@ -10,7 +10,7 @@ use burn::tensor::{DType, Tensor};
 use serde::Deserialize;
 
 use crate::{
-    config,
+    config_file,
     error::{ModelError, Result},
 };
 
@@ -77,7 +77,7 @@ impl FlowMatchEulerSchedulerConfig {
     /// # Errors
     /// A missing or broken file, another scheduler, or a variant of the noise levels that CogView4 does not use.
     pub fn load(path: &Path) -> Result<Self> {
-        let config: Self = config::read(path, "_class_name", "FlowMatchEulerDiscreteScheduler")?;
+        let config: Self = config_file::read(path, "_class_name", "FlowMatchEulerDiscreteScheduler")?;
         let unsupported = [
             ("invert_sigmas", config.invert_sigmas),
             ("use_karras_sigmas", config.use_karras_sigmas),
@@ -86,10 +86,10 @@ impl FlowMatchEulerSchedulerConfig {
             ("stochastic_sampling", config.stochastic_sampling),
         ];
         for (field, set) in unsupported {
-            config::check(!set, path, || format!("`{field}` is not supported"))?;
+            config_file::check(!set, path, || format!("`{field}` is not supported"))?;
         }
-        config::check(config.num_train_timesteps > 0, path, || "`num_train_timesteps` is 0".into())?;
-        config::check(config.shift > 0.0, path, || format!("`shift` is {}, must be above 0", config.shift))?;
+        config_file::check(config.num_train_timesteps > 0, path, || "`num_train_timesteps` is 0".into())?;
+        config_file::check(config.shift > 0.0, path, || format!("`shift` is {}, must be above 0", config.shift))?;
         Ok(config)
     }
 
@@ -128,7 +128,7 @@ impl FlowMatchEulerSchedulerConfig {
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct FlowMatchEulerScheduler {
-    /// Unshifted timesteps in [0, 1000], one a step.
+    /// Unshifted timesteps in [0, 1000], one per step.
     pub timesteps: Vec<f32>,
     /// Shifted noise levels in [0, 1]; step `i` goes from `sigmas[i]` to `sigmas[i + 1]`.
     pub sigmas: Vec<f32>,
@@ -250,9 +250,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn both_series_fall(steps in 1_usize..600, seq_len in 1_usize..20_000, dynamic: bool, linear: bool, shift in 0.1_f32..9.0) {
-            let series =
-                FlowMatchEulerScheduler::new(&config(dynamic, linear, shift), &StepSchedule::Steps(steps), seq_len).unwrap();
+        fn both_series_fall(
+            steps in 1_usize..600, seq_len in 1_usize..20_000, dynamic: bool, linear: bool, shift in 0.1_f32..9.0,
+        ) {
+            let config = config(dynamic, linear, shift);
+            let series = FlowMatchEulerScheduler::new(&config, &StepSchedule::Steps(steps), seq_len).unwrap();
             prop_assert_eq!(series.timesteps.len(), steps);
             prop_assert_eq!(series.sigmas.len(), steps + 1);
             prop_assert_eq!((series.timesteps[0], series.sigmas[steps]), (1000.0, 0.0));

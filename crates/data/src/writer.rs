@@ -2,7 +2,7 @@
 
 use std::{fs::File, path::Path, sync::Arc};
 
-use cogview4_model::files::temporary_beside;
+use cogview4_model::files::AtomicFile;
 use parquet::{
     basic::Compression,
     data_type::{ByteArray, ByteArrayType},
@@ -45,8 +45,8 @@ const GROUP_ROWS: usize = 100;
 /// The first row that cannot be read, or a file that cannot be written.
 pub fn write_parquet(path: &Path, rows: impl IntoIterator<Item = Result<Row>>) -> Result<()> {
     let fail = |error: &dyn std::fmt::Display| DataError::file(path, error);
-    let file = temporary_beside(path)?;
-    let handle = file.reopen().map_err(|error| fail(&error))?;
+    let file = AtomicFile::create(path)?;
+    let handle = file.file().try_clone().map_err(|error| fail(&error))?;
     let mut writer = open(handle).map_err(|error| fail(&error))?;
     let mut rows = rows.into_iter().peekable();
     while rows.peek().is_some() {
@@ -55,7 +55,7 @@ pub fn write_parquet(path: &Path, rows: impl IntoIterator<Item = Result<Row>>) -
         write_group(writer.next_row_group().map_err(|error| fail(&error))?, columns).map_err(|error| fail(&error))?;
     }
     writer.close().map_err(|error| fail(&error))?;
-    file.persist(path).map(|_| ()).map_err(|error| fail(&error.error))
+    Ok(file.commit()?)
 }
 
 fn open(file: File) -> ParquetResult<SerializedFileWriter<File>> {

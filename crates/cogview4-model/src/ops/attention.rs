@@ -6,7 +6,7 @@ use super::fused;
 
 /// What a query may not see.
 #[derive(Debug, Clone)]
-#[expect(clippy::large_enum_variant, reason = "one a forward pass")]
+#[expect(clippy::large_enum_variant, reason = "one per forward pass")]
 pub enum AttentionMask {
     /// Every query sees every key.
     None,

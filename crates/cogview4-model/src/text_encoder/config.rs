@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::{config, error::Result};
+use crate::{config_file, error::Result};
 
 /// Sizes of a `GlmModel`; what a file leaves out has the default of transformers.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,15 +88,17 @@ impl GlmConfig {
     /// # Errors
     /// A missing or broken file, another model, or a variant that GLM-4 does not have.
     pub fn load(path: &Path) -> Result<Self> {
-        let raw: RawConfig = config::read(path, "model_type", "glm")?;
-        config::check(matches!(raw.hidden_act.as_str(), "silu" | "swish"), path, || {
+        let raw: RawConfig = config_file::read(path, "model_type", "glm")?;
+        config_file::check(matches!(raw.hidden_act.as_str(), "silu" | "swish"), path, || {
             format!("`hidden_act` is `{}`, only `silu` is supported", raw.hidden_act)
         })?;
         let rope = raw.rope_parameters.or(raw.rope_scaling).unwrap_or_default();
         if let Some(kind) = rope.rope_type.as_deref() {
-            config::check(kind == "default", path, || format!("`rope_type` is `{kind}`, only `default` is supported"))?;
+            config_file::check(kind == "default", path, || {
+                format!("`rope_type` is `{kind}`, only `default` is supported")
+            })?;
         }
-        config::check(raw.num_attention_heads > 0, path, || "`num_attention_heads` is 0".into())?;
+        config_file::check(raw.num_attention_heads > 0, path, || "`num_attention_heads` is 0".into())?;
         let heads = raw.num_attention_heads;
         let config = Self {
             vocab_size: raw.vocab_size,
@@ -125,13 +127,13 @@ impl GlmConfig {
             ("head_dim", self.head_dim),
         ];
         for (field, size) in sizes {
-            config::check(size > 0, path, || format!("`{field}` is 0"))?;
+            config_file::check(size > 0, path, || format!("`{field}` is 0"))?;
         }
-        config::check(self.num_attention_heads.is_multiple_of(self.num_key_value_heads), path, || {
+        config_file::check(self.num_attention_heads.is_multiple_of(self.num_key_value_heads), path, || {
             format!("{} key heads do not divide {} heads", self.num_key_value_heads, self.num_attention_heads)
         })?;
         let rotary_dim = self.rotary_dim();
-        config::check(rotary_dim > 0 && rotary_dim <= self.head_dim && rotary_dim.is_multiple_of(2), path, || {
+        config_file::check(rotary_dim > 0 && rotary_dim <= self.head_dim && rotary_dim.is_multiple_of(2), path, || {
             format!("`partial_rotary_factor` {} turns {rotary_dim} features of a head", self.partial_rotary_factor)
         })
     }

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::CogView4Transformer;
-use crate::{config, error::Result};
+use crate::{config_file, error::Result};
 
 /// Sizes of a CogView4 transformer; what a file leaves out has the default of diffusers 0.42.1.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -63,7 +63,7 @@ impl CogView4TransformerConfig {
     /// # Errors
     /// A missing or broken file, another model, or sizes that do not fit together.
     pub fn load(path: &Path) -> Result<Self> {
-        let config: Self = config::read(path, "_class_name", "CogView4Transformer2DModel")?;
+        let config: Self = config_file::read(path, "_class_name", "CogView4Transformer2DModel")?;
         let sizes = [
             ("patch_size", config.patch_size),
             ("in_channels", config.in_channels),
@@ -76,9 +76,9 @@ impl CogView4TransformerConfig {
             ("sample_size", config.sample_size),
         ];
         for (field, size) in sizes {
-            config::check(size > 0, path, || format!("`{field}` is 0"))?;
+            config_file::check(size > 0, path, || format!("`{field}` is 0"))?;
         }
-        config::check(config.attention_head_dim.is_multiple_of(4), path, || {
+        config_file::check(config.attention_head_dim.is_multiple_of(4), path, || {
             format!("`attention_head_dim` is {}, must be a multiple of 4", config.attention_head_dim)
         })?;
         Ok(config)
@@ -94,6 +94,23 @@ impl CogView4TransformerConfig {
     /// Builds the model on a device; nothing is allocated until the weights are loaded or used.
     pub fn init(&self, device: &Device) -> CogView4Transformer {
         CogView4Transformer::init(self, device)
+    }
+
+    /// Number of control images that the input has room for beside the noisy latents: 0 in a base model, 1 in a control
+    /// model; `None` where the channels are no whole number of latents.
+    ///
+    /// ```
+    /// use cogview4_model::CogView4TransformerConfig;
+    ///
+    /// let base = CogView4TransformerConfig::default();
+    /// let control = CogView4TransformerConfig { in_channels: 32, ..base.clone() };
+    /// assert_eq!([base.controls(16), control.controls(16), control.controls(12)], [Some(0), Some(1), None]);
+    /// ```
+    pub fn controls(&self, latent_channels: usize) -> Option<usize> {
+        if latent_channels == 0 || !self.in_channels.is_multiple_of(latent_channels) {
+            return None;
+        }
+        (self.in_channels / latent_channels).checked_sub(1)
     }
 
     /// Width of the hidden states.

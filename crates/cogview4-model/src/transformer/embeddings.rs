@@ -121,7 +121,7 @@ impl TimeConditionEmbed {
         }
     }
 
-    /// One embedding a sample, `[B, time_embed_dim]`.
+    /// One embedding per sample, `[B, time_embed_dim]`.
     pub(crate) fn forward(
         &self,
         timesteps: &[f32],

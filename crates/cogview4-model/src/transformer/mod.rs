@@ -6,28 +6,35 @@
 mod block;
 mod config;
 mod embeddings;
+mod output;
+mod state;
 
 use std::path::Path;
 
 use burn::{
     module::Module,
-    tensor::{Bool, DType, Device, Tensor},
+    tensor::{DType, Device, Tensor},
 };
 
 use self::{
-    block::{NORM_EPS, TransformerBlock},
+    block::TransformerBlock,
     embeddings::{PatchEmbed, TimeConditionEmbed, rotary_table},
+    output::AdaLayerNormContinuous,
 };
 use crate::{
     error::Result,
     files::write_atomic,
     nn::Linear,
-    ops::{self, AttentionMask, RotaryTable},
-    weights::{LoadOptions, WeightFiles, load_module, save_module},
+    ops::{self, AttentionMask},
+    weights::{LoadOptions, WeightFiles, load_module, save_module, save_module_as},
 };
 
 pub use config::CogView4TransformerConfig;
 pub use embeddings::SizeConditions;
+pub use state::{BlockContext, BlockState, TransformerInputs};
+
+/// Name of the weight files, without what follows it.
+const WEIGHTS: &str = "diffusion_pytorch_model";
 
 /// The transformer; see the module's documentation.
 ///
@@ -64,98 +71,6 @@ pub struct CogView4Transformer {
     config: CogView4TransformerConfig,
 }
 
-/// What the transformer is given.
-#[derive(Debug, Clone)]
-pub struct TransformerInputs<'a> {
-    /// Noisy latents, with the control latents behind them on the channel axis: `[B, in_channels, H, W]`.
-    pub hidden_states: Tensor<4>,
-    /// Text embeddings, `[B, S, text_embed_dim]`.
-    pub encoder_hidden_states: Tensor<3>,
-    /// Unshifted timesteps in [0, 1000], one a sample.
-    pub timesteps: &'a [f32],
-    /// Sizes, one a sample.
-    pub sizes: &'a [SizeConditions],
-    /// Text tokens that nobody may see, `[B, S]`, true = hidden; `None` shows all.
-    pub hidden_text: Option<Tensor<2, Bool>>,
-}
-
-impl TransformerInputs<'_> {
-    /// The same values on the device with autodiff, untracked.
-    #[must_use]
-    pub fn from_inner(self) -> Self {
-        Self {
-            hidden_states: Tensor::from_inner(self.hidden_states),
-            encoder_hidden_states: Tensor::from_inner(self.encoder_hidden_states),
-            hidden_text: self.hidden_text.map(Tensor::from_inner),
-            ..self
-        }
-    }
-}
-
-/// What flows through the blocks.
-#[derive(Debug, Clone)]
-pub struct BlockState {
-    /// Patches, `[B, patches, D]`.
-    pub hidden_states: Tensor<3>,
-    /// Text, `[B, S, D]`.
-    pub encoder_hidden_states: Tensor<3>,
-}
-
-/// What all blocks share.
-#[derive(Debug, Clone)]
-pub struct BlockContext {
-    /// Conditioning from timestep and sizes, `[B, time_embed_dim]`, after its SiLU.
-    pub temb: Tensor<2>,
-    /// Rotary positions of text and patches.
-    pub image_rotary_emb: RotaryTable,
-    /// What the joint attention may not see.
-    pub mask: AttentionMask,
-    /// Number of text tokens.
-    pub seq_txt: usize,
-    /// Rows and columns of patches.
-    pub patch_grid: [usize; 2],
-}
-
-impl BlockState {
-    /// The same values without a graph.
-    #[must_use]
-    pub fn inner(self) -> Self {
-        Self { hidden_states: self.hidden_states.inner(), encoder_hidden_states: self.encoder_hidden_states.inner() }
-    }
-}
-
-impl BlockContext {
-    /// The same values on the device without autodiff.
-    #[must_use]
-    pub fn inner(self) -> Self {
-        let RotaryTable { cos, sin } = self.image_rotary_emb;
-        Self {
-            temb: self.temb.inner(),
-            image_rotary_emb: RotaryTable { cos: cos.inner(), sin: sin.inner() },
-            mask: match self.mask {
-                AttentionMask::Keys(hidden) => AttentionMask::Keys(hidden.inner()),
-                other => other,
-            },
-            ..self
-        }
-    }
-
-    /// The same values on the device with autodiff, untracked.
-    #[must_use]
-    pub fn from_inner(self) -> Self {
-        let RotaryTable { cos, sin } = self.image_rotary_emb;
-        Self {
-            temb: Tensor::from_inner(self.temb),
-            image_rotary_emb: RotaryTable { cos: Tensor::from_inner(cos), sin: Tensor::from_inner(sin) },
-            mask: match self.mask {
-                AttentionMask::Keys(hidden) => AttentionMask::Keys(Tensor::from_inner(hidden)),
-                other => other,
-            },
-            ..self
-        }
-    }
-}
-
 impl CogView4Transformer {
     /// Builds the model on a device; nothing is allocated until the weights are loaded or used.
     pub fn init(config: &CogView4TransformerConfig, device: &Device) -> Self {
@@ -164,7 +79,7 @@ impl CogView4Transformer {
             patch_embed: PatchEmbed::init(config, device),
             time_condition_embed: TimeConditionEmbed::init(config, device),
             transformer_blocks: (0..config.num_layers).map(|_| TransformerBlock::init(config, device)).collect(),
-            norm_out: AdaLayerNormContinuous { linear: Linear::init(config.time_embed_dim, 2 * width, device) },
+            norm_out: AdaLayerNormContinuous::init(config, device),
             proj_out: Linear::init(width, patch * patch * config.out_channels, device),
             config: config.clone(),
         }
@@ -176,7 +91,7 @@ impl CogView4Transformer {
     /// A missing or broken file, or weights that are not exactly those of the configuration.
     pub fn load(folder: &Path, dtype: DType, device: &Device) -> Result<Self> {
         let config = CogView4TransformerConfig::load(&folder.join("config.json"))?;
-        let files = WeightFiles::open(folder, "diffusion_pytorch_model")?;
+        let files = WeightFiles::open(folder, WEIGHTS)?;
         load_module(config.init(device), &files, LoadOptions { dtype, prefix: "", may_ignore: &|_| false })
     }
 
@@ -185,8 +100,21 @@ impl CogView4Transformer {
     /// # Errors
     /// A file that cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
-        write_atomic(&folder.join("config.json"), self.config.to_json().as_bytes())?;
-        save_module(self, folder, "diffusion_pytorch_model")
+        self.save_config(folder)?;
+        save_module(self, folder, WEIGHTS)
+    }
+
+    /// As [`save`](Self::save), in another type: parameters are cast one after another as they are written.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn save_as(&self, folder: &Path, dtype: DType) -> Result<()> {
+        self.save_config(folder)?;
+        save_module_as(self, folder, WEIGHTS, dtype)
+    }
+
+    fn save_config(&self, folder: &Path) -> Result<()> {
+        write_atomic(&folder.join("config.json"), self.config.to_json().as_bytes())
     }
 
     /// Makes a control model of a base model: twice the input channels, the new half without effect, so that it draws
@@ -198,8 +126,8 @@ impl CogView4Transformer {
         self
     }
 
-    /// Norm of the part of `patch_embed.proj.weight` that takes the control latents, the second half of the input channels:
-    /// 0 in a base model that was just widened.
+    /// Norm of the part of `patch_embed.proj.weight` that takes the control latents, the second half of the input
+    /// channels: 0 in a base model that was just widened.
     pub fn control_norm(&self) -> f64 {
         self.patch_embed.control_norm()
     }
@@ -230,7 +158,7 @@ impl CogView4Transformer {
     ///
     /// # Panics
     /// When the shapes do not fit the configuration: channels, text width, sides that are not multiples of the
-    /// patch, or timesteps and sizes that are not one a sample.
+    /// patch, or timesteps and sizes that are not one per sample.
     pub fn embed(&self, inputs: TransformerInputs<'_>) -> (BlockState, BlockContext) {
         let TransformerInputs { hidden_states, encoder_hidden_states, timesteps, sizes, hidden_text } = inputs;
         let [batch, channels, height, width] = hidden_states.dims();
@@ -239,7 +167,7 @@ impl CogView4Transformer {
         assert_eq!(channels, config.in_channels, "latent channels");
         assert_eq!(text_embed_dim, config.text_embed_dim, "width of the text embeddings");
         assert!(height % config.patch_size == 0 && width % config.patch_size == 0, "sides are multiples of the patch");
-        assert_eq!([text_batch, timesteps.len(), sizes.len()], [batch; 3], "one text, timestep and size a sample");
+        assert_eq!([text_batch, timesteps.len(), sizes.len()], [batch; 3], "one text, timestep and size per sample");
 
         let (dtype, device) = (hidden_states.dtype(), hidden_states.device());
         let patch_grid = [height / config.patch_size, width / config.patch_size];
@@ -275,20 +203,5 @@ impl CogView4Transformer {
             .reshape([batch, rows, columns, channels, patch, patch])
             .permute([0, 3, 1, 4, 2, 5]) // [B, C, rows, patch, columns, patch]
             .reshape([batch, channels, rows * patch, columns * patch])
-    }
-}
-
-/// The last norm, modulated by the conditioning.
-#[derive(Module, Debug)]
-struct AdaLayerNormContinuous {
-    linear: Linear,
-}
-
-impl AdaLayerNormContinuous {
-    fn forward(&self, hidden_states: Tensor<3>, temb: Tensor<2>) -> Tensor<3> {
-        let emb = self.linear.forward(temb).unsqueeze_dim::<3>(1);
-        let width = hidden_states.dims()[2];
-        let (scale, shift) = (emb.clone().narrow(2, 0, width), emb.narrow(2, width, width));
-        ops::modulate(hidden_states, scale, shift, NORM_EPS)
     }
 }

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use serde::Deserialize;
 
 use super::AutoencoderKl;
-use crate::{config, error::Result};
+use crate::{config_file, error::Result};
 
 /// Sizes of an `AutoencoderKL`; what a file leaves out has the default of diffusers 0.42.1.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -79,20 +79,20 @@ impl AutoencoderKlConfig {
     /// # Errors
     /// A missing or broken file, another model, or a kind of block that `AutoencoderKL` has in no released model.
     pub fn load(path: &Path) -> Result<Self> {
-        let config: Self = config::read(path, "_class_name", "AutoencoderKL")?;
+        let config: Self = config_file::read(path, "_class_name", "AutoencoderKL")?;
         let levels = config.block_out_channels.len();
-        config::check(levels > 0, path, || "`block_out_channels` is empty".into())?;
-        config::check(matches!(config.act_fn.as_str(), "silu" | "swish"), path, || {
+        config_file::check(levels > 0, path, || "`block_out_channels` is empty".into())?;
+        config_file::check(matches!(config.act_fn.as_str(), "silu" | "swish"), path, || {
             format!("`act_fn` is `{}`, only `silu` is supported", config.act_fn)
         })?;
         for (field, types, supported) in [
             ("down_block_types", &config.down_block_types, DOWN_BLOCK),
             ("up_block_types", &config.up_block_types, UP_BLOCK),
         ] {
-            config::check(types.len() == levels, path, || {
+            config_file::check(types.len() == levels, path, || {
                 format!("`{field}` has {} entries, `block_out_channels` {levels}", types.len())
             })?;
-            config::check(types.iter().all(|kind| kind == supported), path, || {
+            config_file::check(types.iter().all(|kind| kind == supported), path, || {
                 format!("`{field}` may only hold `{supported}`")
             })?;
         }
@@ -101,16 +101,16 @@ impl AutoencoderKlConfig {
             ("out_channels", config.out_channels),
             ("latent_channels", config.latent_channels),
         ] {
-            config::check(size > 0, path, || format!("`{field}` is 0"))?;
+            config_file::check(size > 0, path, || format!("`{field}` is 0"))?;
         }
         for &channels in &config.block_out_channels {
             let divides = config.norm_num_groups > 0 && channels > 0 && channels.is_multiple_of(config.norm_num_groups);
-            config::check(divides, path, || {
+            config_file::check(divides, path, || {
                 format!("`norm_num_groups` {} does not divide {channels} channels", config.norm_num_groups)
             })?;
         }
-        config::check(config.tile_size() > 0, path, || "`sample_size` is 0".into())?;
-        config::check(config.scaling_factor != 0.0, path, || "`scaling_factor` is 0".into())?;
+        config_file::check(config.tile_size() > 0, path, || "`sample_size` is 0".into())?;
+        config_file::check(config.scaling_factor != 0.0, path, || "`scaling_factor` is 0".into())?;
         Ok(config)
     }
 

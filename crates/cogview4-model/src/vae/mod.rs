@@ -111,7 +111,7 @@ impl AutoencoderKl {
             }
         };
         DiagonalGaussian::from_moments(self.sliced(pixels, |pixels| match &self.tiling {
-            Some(tiling) if tiling.parts_pixels(&pixels) => tiling.encode(&pixels, encode),
+            Some(tiling) if tiling.splits_pixels(&pixels) => tiling.encode(&pixels, encode),
             _ => encode(pixels),
         }))
     }
@@ -128,7 +128,7 @@ impl AutoencoderKl {
             })
         };
         self.sliced(latents, |latents| match &self.tiling {
-            Some(tiling) if tiling.parts_latents(&latents) => tiling.decode(&latents, decode),
+            Some(tiling) if tiling.splits_latents(&latents) => tiling.decode(&latents, decode),
             _ => decode(latents),
         })
     }

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 /// Sizes of the tiles.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct VaeTiling {
-    /// Side of a tile in pixels; pictures up to this size are not parted.
+    /// Side of a tile in pixels; pictures up to this size are not split.
     pub tile_sample_min_size: usize,
     /// The same in latents.
     pub tile_latent_min_size: usize,
@@ -21,13 +21,13 @@ impl VaeTiling {
         Self { tile_sample_min_size, tile_latent_min_size, tile_overlap_factor: 0.25 }
     }
 
-    /// Whether pictures of `[.., height, width]` pixels are parted.
-    pub(super) fn parts_pixels(&self, pixels: &Tensor<4>) -> bool {
+    /// Whether pictures of `[.., height, width]` pixels are split.
+    pub(super) fn splits_pixels(&self, pixels: &Tensor<4>) -> bool {
         pixels.dims()[2..].iter().any(|&side| side > self.tile_sample_min_size)
     }
 
-    /// Whether latents are parted.
-    pub(super) fn parts_latents(&self, latents: &Tensor<4>) -> bool {
+    /// Whether latents are split.
+    pub(super) fn splits_latents(&self, latents: &Tensor<4>) -> bool {
         latents.dims()[2..].iter().any(|&side| side > self.tile_latent_min_size)
     }
 

@@ -1,4 +1,5 @@
-//! Weights on disk: memory-mapped safetensors, one file or shards with an index, loaded with a strict report.
+//! Weights on disk: memory-mapped safetensors, one file or shards with an index, loaded with a strict report, and
+//! written one tensor after another.
 //!
 //! A key that the model needs and the files lack, a key that the model does not know, and a tensor of another shape
 //! are errors that name file and key. Nothing is transposed and nothing renamed: module fields are the keys.
@@ -7,8 +8,14 @@ mod files;
 mod load;
 mod parameters;
 mod save;
+mod source;
+#[cfg(test)]
+mod tests;
 
 pub use files::WeightFiles;
 pub use load::{LoadOptions, load_module};
-pub use parameters::{cast_parameters, named_parameters, set_trained, take_gradients, update_parameters};
-pub use save::{load_tensor, save_module, save_shards, save_tensors};
+pub use parameters::{
+    cast_parameters, for_each_gradient, for_each_parameter, parameter_sources, set_trained, update_parameters,
+};
+pub use save::{load_tensor, save_module, save_module_as, save_shards, save_tensors};
+pub use source::TensorSource;

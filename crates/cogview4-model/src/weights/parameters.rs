@@ -5,6 +5,8 @@ use burn::{
     tensor::{DType, Gradients, Tensor, TensorData},
 };
 
+use super::TensorSource;
+
 /// Casts all parameters; which are trained stays as it is.
 pub fn cast_parameters<M: Module>(module: M, dtype: DType) -> M {
     module.map(&mut Caster(dtype))
@@ -24,18 +26,22 @@ macro_rules! track_path {
 }
 pub(super) use track_path;
 
-/// Reads all parameters, in the module's order.
-pub fn named_parameters<M: Module>(module: &M) -> Vec<(String, TensorData)> {
-    let mut visitor = Collector { path: Vec::new(), gradients: None, found: Vec::new() };
+/// All parameters in the module's order, to be written: each is read, in `dtype` where that is given, when it is its turn.
+pub fn parameter_sources<M: Module>(module: &M, dtype: Option<DType>) -> Vec<(String, TensorSource<'static>)> {
+    let mut visitor = Sources { path: Vec::new(), dtype, found: Vec::new() };
     module.visit(&mut visitor);
     visitor.found
 }
 
-/// Takes out the gradients of all parameters that have one, in the module's order.
-pub fn take_gradients<M: Module>(module: &M, gradients: Gradients) -> Vec<(String, TensorData)> {
-    let mut visitor = Collector { path: Vec::new(), gradients: Some(gradients), found: Vec::new() };
-    module.visit(&mut visitor);
-    visitor.found
+/// Reads all parameters one after another, in the module's order; the function is given key and values.
+pub fn for_each_parameter<M: Module>(module: &M, visit: impl FnMut(&str, TensorData)) {
+    module.visit(&mut Reader { path: Vec::new(), visit });
+}
+
+/// Takes the gradients of all parameters that have one, one after another in the module's order; the function is given key
+/// and values.
+pub fn for_each_gradient<M: Module>(module: &M, gradients: Gradients, take: impl FnMut(&str, TensorData)) {
+    module.visit(&mut GradientTaker { path: Vec::new(), gradients, take });
 }
 
 /// Changes the f32 values of all parameters in place; the function is given key and values.
@@ -51,23 +57,53 @@ pub fn set_trained<M: Module>(module: M, is_trained: impl Fn(&str) -> bool) -> M
     module.map(&mut Marker { path: Vec::new(), is_trained })
 }
 
-/// Collects values, or gradients where there are some.
-struct Collector {
+struct Sources {
     path: Vec<String>,
-    gradients: Option<Gradients>,
-    found: Vec<(String, TensorData)>,
+    dtype: Option<DType>,
+    found: Vec<(String, TensorSource<'static>)>,
 }
 
-impl ModuleVisitor for Collector {
+impl ModuleVisitor for Sources {
     track_path!();
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = match &mut self.gradients {
-            None => Some(param.val()),
-            // Taken out, so that nobody else holds it and its memory can be handed on.
-            Some(gradients) => param.val().grad_remove(gradients),
-        };
-        self.found.extend(tensor.map(|tensor| (self.path.join("."), tensor.into_data())));
+        let tensor = param.val();
+        let dtype = self.dtype.unwrap_or(tensor.dtype());
+        let source = TensorSource::new(dtype, tensor.dims(), move || match tensor.dtype() == dtype {
+            true => tensor.into_data(),
+            false => tensor.cast(dtype).into_data(),
+        });
+        self.found.push((self.path.join("."), source));
+    }
+}
+
+struct Reader<F> {
+    path: Vec<String>,
+    visit: F,
+}
+
+impl<F: FnMut(&str, TensorData)> ModuleVisitor for Reader<F> {
+    track_path!();
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        (self.visit)(&self.path.join("."), param.val().into_data());
+    }
+}
+
+struct GradientTaker<F> {
+    path: Vec<String>,
+    gradients: Gradients,
+    take: F,
+}
+
+impl<F: FnMut(&str, TensorData)> ModuleVisitor for GradientTaker<F> {
+    track_path!();
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        // Taken out, so that nobody else holds it and its memory can be handed on.
+        if let Some(gradient) = param.val().grad_remove(&mut self.gradients) {
+            (self.take)(&self.path.join("."), gradient.into_data());
+        }
     }
 }
 

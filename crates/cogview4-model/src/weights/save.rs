@@ -1,20 +1,30 @@
 //! Single tensors to and from safetensors files, and whole modules in the layout of diffusers.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    cmp::Reverse,
+    collections::BTreeMap,
+    fmt::Display,
+    io::{BufWriter, Write},
+    path::Path,
+};
 
 use burn::{
     module::Module,
-    tensor::{DType, Device, Tensor, TensorData},
+    tensor::{DType, Device, Tensor},
 };
-use safetensors::{Dtype, tensor::TensorView};
+use safetensors::{
+    SafeTensorError,
+    tensor::{Metadata, TensorInfo},
+};
 
-use super::{WeightFiles, named_parameters};
+use super::{TensorSource, WeightFiles, parameter_sources};
 use crate::{
     error::{ModelError, Result},
-    files::write_atomic,
+    files::{AtomicFile, write_atomic},
 };
 
-/// Writes named tensors to one safetensors file, as f32 or bf16. The file is there whole or not at all.
+/// Writes named tensors to one safetensors file, as f32 or bf16. The file is there whole or not at all, and at no time is
+/// more than one tensor in memory beside what the sources hold. Of tensors of the same name the last is written.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -29,16 +39,54 @@ use crate::{
 /// ```
 ///
 /// # Errors
-/// [`ModelError::Write`] names the file.
-pub fn save_tensors<N: Into<String>>(path: &Path, tensors: impl IntoIterator<Item = (N, TensorData)>) -> Result<()> {
-    let fail = |error: safetensors::SafeTensorError| ModelError::Write { path: path.into(), reason: error.to_string() };
-    let tensors: BTreeMap<String, _> =
-        tensors.into_iter().map(|(name, data)| (name.into(), as_written(data))).collect();
-    let views: Vec<_> =
-        tensors.iter().map(|(name, data)| Ok((name, view(data)?))).collect::<Result<_, _>>().map_err(fail)?;
-    write_atomic(path, &safetensors::serialize(views, Some([("format".into(), "pt".into())].into())).map_err(fail)?)
+/// [`ModelError::Write`] names the file; so do values of another shape than their source said.
+pub fn save_tensors<'a, N, T>(path: &Path, tensors: impl IntoIterator<Item = (N, T)>) -> Result<()>
+where
+    N: Into<String>,
+    T: Into<TensorSource<'a>>,
+{
+    let fail = |error: &dyn Display| ModelError::Write { path: path.into(), reason: error.to_string() };
+    let by_name: BTreeMap<String, TensorSource<'_>> =
+        tensors.into_iter().map(|(name, tensor)| (name.into(), tensor.into())).collect();
+    let mut sources: Vec<_> = by_name.into_iter().collect();
+    // As `safetensors::serialize` has them, but that wants all values at once: the wider types first, then by name.
+    sources.sort_by_key(|(_, source)| Reverse(source.header_dtype()));
+    let header = header(&sources).map_err(|error| fail(&error))?;
+    let file = AtomicFile::create(path)?;
+    let mut writer = BufWriter::new(file.file());
+    writer.write_all(&header).map_err(|error| fail(&error))?;
+    for (name, source) in sources {
+        let shape = source.shape().to_vec();
+        let data = source.read();
+        if data.shape().as_slice() != shape {
+            return Err(fail(&format!("`{name}` has shape {:?}, announced was {shape:?}", data.shape().as_slice())));
+        }
+        writer.write_all(data.as_bytes()).map_err(|error| fail(&error))?;
+    }
+    writer.flush().map_err(|error| fail(&error))?;
+    drop(writer);
+    file.commit()
 }
 
+/// The beginning of a safetensors file: the header's length, and names, types, shapes and places of the tensors.
+fn header(sources: &[(String, TensorSource<'_>)]) -> Result<Vec<u8>, SafeTensorError> {
+    let mut end = 0;
+    let place = |(name, source): &(String, TensorSource<'_>)| {
+        let start = end;
+        end += source.num_bytes();
+        let (dtype, shape) = (source.header_dtype(), source.shape().to_vec());
+        (name.clone(), TensorInfo { dtype, shape, data_offsets: (start, end) })
+    };
+    let tensors = sources.iter().map(place).collect();
+    let metadata = Metadata::new(Some([("format".into(), "pt".into())].into()), tensors)?;
+    let mut text = serde_json::to_vec(&metadata)?;
+    // The values begin at a multiple of 8 bytes.
+    text.resize(text.len().next_multiple_of(ALIGNMENT), b' ');
+    Ok([(text.len() as u64).to_le_bytes().as_slice(), &text].concat())
+}
+
+/// Where values may begin.
+const ALIGNMENT: usize = 8;
 /// Shards grow up to this size, as in diffusers.
 const MAX_SHARD_BYTES: usize = 10_000_000_000;
 
@@ -47,7 +95,15 @@ const MAX_SHARD_BYTES: usize = 10_000_000_000;
 /// # Errors
 /// [`ModelError::Write`] names the file.
 pub fn save_module<M: Module>(module: &M, folder: &Path, stem: &str) -> Result<()> {
-    save_shards(module, folder, stem, MAX_SHARD_BYTES)
+    write_shards(parameter_sources(module, None), folder, stem, MAX_SHARD_BYTES)
+}
+
+/// As [`save_module`], with each parameter cast to `dtype` when it is its turn.
+///
+/// # Errors
+/// [`ModelError::Write`] names the file.
+pub fn save_module_as<M: Module>(module: &M, folder: &Path, stem: &str, dtype: DType) -> Result<()> {
+    write_shards(parameter_sources(module, Some(dtype)), folder, stem, MAX_SHARD_BYTES)
 }
 
 /// As [`save_module`], in shards of at most so many bytes of numbers; a parameter that is larger is a shard alone.
@@ -55,17 +111,26 @@ pub fn save_module<M: Module>(module: &M, folder: &Path, stem: &str) -> Result<(
 /// # Errors
 /// [`ModelError::Write`] names the file.
 pub fn save_shards<M: Module>(module: &M, folder: &Path, stem: &str, max_shard_bytes: usize) -> Result<()> {
-    let mut shards: Vec<Vec<(String, TensorData)>> = vec![Vec::new()];
+    write_shards(parameter_sources(module, None), folder, stem, max_shard_bytes)
+}
+
+fn write_shards(
+    sources: Vec<(String, TensorSource<'_>)>,
+    folder: &Path,
+    stem: &str,
+    max_shard_bytes: usize,
+) -> Result<()> {
+    let mut shards: Vec<Vec<(String, TensorSource<'_>)>> = vec![Vec::new()];
     let (mut size, mut total) = (0, 0);
-    for parameter in named_parameters(module) {
-        let bytes = parameter.1.as_bytes().len();
+    for (key, source) in sources {
+        let bytes = source.num_bytes();
         if size + bytes > max_shard_bytes && size > 0 {
             shards.push(Vec::new());
             size = 0;
         }
         size += bytes;
         total += bytes;
-        shards.last_mut().expect("invariant: there is a shard").push(parameter);
+        shards.last_mut().expect("invariant: there is a shard").push((key, source));
     }
     let count = shards.len();
     let mut weight_map = BTreeMap::new();
@@ -84,16 +149,6 @@ pub fn save_shards<M: Module>(module: &M, folder: &Path, stem: &str, max_shard_b
     Ok(())
 }
 
-/// Keeps bf16; all else becomes f32.
-fn as_written(data: TensorData) -> TensorData {
-    if data.dtype() == DType::BF16 { data } else { data.convert_dtype(DType::F32) }
-}
-
-fn view(data: &TensorData) -> Result<TensorView<'_>, safetensors::SafeTensorError> {
-    let dtype = if data.dtype() == DType::BF16 { Dtype::BF16 } else { Dtype::F32 };
-    TensorView::new(dtype, data.shape().as_slice().to_vec(), data.as_bytes())
-}
-
 /// Reads one tensor of a safetensors file as f32.
 ///
 /// # Errors
@@ -106,30 +161,4 @@ pub fn load_tensor<const D: usize>(path: &Path, key: &str, device: &Device) -> R
         return Err(ModelError::weight_file(path, reason));
     }
     Ok(Tensor::from_data(data, (device, DType::F32)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::nn::Linear;
-
-    #[test]
-    fn shards_hold_what_one_file_holds() {
-        let device = crate::DeviceSpec::default().open().expect("a device");
-        let layers: Vec<Linear> = (0..3).map(|_| Linear::init(4, 6, &device)).collect();
-        let [whole, parts] = [(), ()].map(|()| tempfile::tempdir().expect("a folder"));
-        save_module(&layers, whole.path(), "model").expect("one file");
-        save_shards(&layers, parts.path(), "model", 130).expect("shards");
-        let [whole, parts] = [whole, parts].map(|folder| {
-            let count = std::fs::read_dir(folder.path()).expect("the folder").count();
-            (count, WeightFiles::open(folder.path(), "model").expect("the files"))
-        });
-        assert_eq!((whole.0, parts.0), (1, 4), "three shards and an index");
-        for key in whole.1.keys() {
-            let read =
-                |files: &WeightFiles| files.read(key, DType::F32).expect("the key").try_to_vec::<f32>().expect("f32");
-            assert_eq!(read(&whole.1), read(&parts.1), "{key}");
-        }
-        assert_eq!(whole.1.keys().count(), parts.1.keys().count());
-    }
 }

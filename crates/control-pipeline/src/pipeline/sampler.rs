@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use burn::tensor::{DType, Tensor};
 use cogview4_model::{
     CogView4Transformer, FlowMatchEulerScheduler,
-    device::is_flex,
+    device::both,
     transformer::{SizeConditions, TransformerInputs},
 };
 
@@ -133,12 +133,7 @@ impl Sampler<'_> {
             };
             self.transformer.forward(inputs).cast(DType::F32)
         };
-        let branches = match is_flex(&input.device()) {
-            // Both at once: what runs on one thread within a branch would leave the other cores idle.
-            true => rayon::join(|| predict(prompt_embeds), || negative_prompt_embeds.map(predict)),
-            false => (predict(prompt_embeds), negative_prompt_embeds.map(predict)),
-        };
-        match branches {
+        match both(&input.device(), || predict(prompt_embeds), || negative_prompt_embeds.map(predict)) {
             (conditional, None) => conditional,
             (conditional, Some(unconditional)) => {
                 unconditional.clone() + (conditional - unconditional) * self.guidance_scale

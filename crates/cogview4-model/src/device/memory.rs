@@ -1,33 +1,45 @@
-//! How the C library's allocator treats large tensors of libtorch. Nothing is changed with C libraries other than glibc, and
-//! where the environment has a `MALLOC_` variable.
+//! How the C library's allocator treats large tensors of libtorch. Nothing is changed with C libraries other than glibc,
+//! and where the environment has a `MALLOC_` variable.
+
+use burn::tensor::Device;
+
+use super::is_libtorch;
 
 /// Lets glibc keep the memory of freed tensors for the next ones. By its defaults it gives each large block back to the
-/// kernel and gets it again as fresh pages, every one a fault: that took a twentieth of a forward pass and a sixth of a training
-/// step.
+/// kernel and gets it again as fresh pages, every one a fault: that took a twentieth of a forward pass and a sixth of a
+/// training step.
 #[cfg(feature = "libtorch")]
-pub(crate) fn keep_freed_memory() {
+pub(super) fn keep_freed_memory() {
     glibc::keep(true);
 }
 
-/// While this lives, blocks of 256 KiB and more come from the kernel, and go back to it.
+/// While this lives, the memory of large tensors that are freed goes back to the system instead of being kept for the next
+/// ones. Devices other than libtorch's CPU need nothing of the kind, and nothing is changed for them.
 ///
-/// For work that keeps something small between large things that it frees, as packing does for each row: glibc before 2.38 finds
-/// no place for libtorch's aligned memory between the small things, and 14,000 small pictures made it grow by 8 GB.
+/// For work that keeps something small between large things that it frees, as packing does for each row: glibc before 2.38
+/// finds no place for libtorch's aligned memory between the small things, and 14,000 small pictures made it grow by 8 GB.
 #[derive(Debug)]
-pub struct LargeBlocksApart(());
+#[must_use = "it ends when this is dropped"]
+pub struct ReturnFreedMemory {
+    is_changed: bool,
+}
 
-impl LargeBlocksApart {
-    /// Begins.
-    #[must_use = "it ends when this is dropped"]
-    pub fn begin() -> Self {
-        glibc::keep(false);
-        Self(())
+impl ReturnFreedMemory {
+    /// Begins, for work on this device.
+    pub fn begin(device: &Device) -> Self {
+        let is_changed = is_libtorch(device);
+        if is_changed {
+            glibc::keep(false);
+        }
+        Self { is_changed }
     }
 }
 
-impl Drop for LargeBlocksApart {
+impl Drop for ReturnFreedMemory {
     fn drop(&mut self) {
-        glibc::keep(true);
+        if self.is_changed {
+            glibc::keep(true);
+        }
     }
 }
 

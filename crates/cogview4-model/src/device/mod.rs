@@ -1,16 +1,23 @@
 //! The one place that decides where and in which number type the computation runs.
 //!
-//! `--device` and `--dtype` are parsed here; nothing else in the workspace matches on device names or dtypes.
+//! `--device` and `--dtype` are parsed here; nothing else in the workspace matches on device names or dtypes. What one
+//! backend wants to be treated like stands here too, so that callers say what they mean and not which backend they run on.
+
+mod dtype;
+mod memory;
 
 use std::{fmt, str::FromStr};
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ModelError, Result};
 
-/// A device by name: `flex`, `libtorch`, `libtorch-cuda[:N]`, `cuda[:N]`, `wgpu[:cpu]`. All names are known in every build;
-/// opening one that is not part of the build, or not there, says so.
+pub use dtype::ComputeDtype;
+pub use memory::ReturnFreedMemory;
+
+/// A device by name: `flex`, `libtorch`, `libtorch-cuda[:N]`, `cuda[:N]`, `wgpu[:cpu]`. All names are known in every
+/// build; opening one that is not part of the build, or not there, says so.
 ///
 /// ```
 /// use cogview4_model::DeviceSpec;
@@ -50,8 +57,8 @@ impl DeviceSpec {
         Self::Wgpu { cpu: true },
     ];
 
-    /// Opens the device. On Linux, `libtorch` sets glibc to keep the memory of freed tensors for the next ones, unless the
-    /// environment has a `MALLOC_` variable.
+    /// Opens the device. On Linux, `libtorch` sets glibc to keep the memory of freed tensors for the next ones, unless
+    /// the environment has a `MALLOC_` variable.
     ///
     /// # Errors
     /// [`ModelError::Device`] when the backend is not part of this build, or no such device answers.
@@ -81,7 +88,7 @@ impl DeviceSpec {
     #[expect(deprecated, reason = "Burn means to drop libtorch one day; it is the fastest on CPUs today")]
     fn open_libtorch(self) -> Result<Device> {
         let Self::LibtorchCuda(index) = self else {
-            crate::allocator::keep_freed_memory();
+            memory::keep_freed_memory();
             return Ok(Device::libtorch());
         };
         let count = tch::Cuda::device_count();
@@ -121,12 +128,38 @@ impl DeviceSpec {
     }
 }
 
+/// Runs two computations on a device, both at once where that is faster: on the pure-Rust CPU, where what runs on one
+/// thread within one of them would leave the other cores idle.
+///
+/// ```
+/// use burn::tensor::Tensor;
+/// use cogview4_model::{DeviceSpec, device::both};
+///
+/// let device = DeviceSpec::default().open()?;
+/// let sum_of = |value: f32| Tensor::<1>::full([4], value, &device).sum().into_scalar::<f32>();
+/// assert_eq!(both(&device, || sum_of(1.0), || sum_of(2.0)), (4.0, 8.0));
+/// # Ok::<(), cogview4_model::ModelError>(())
+/// ```
+pub fn both<A: Send, B: Send>(device: &Device, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+    if is_flex(device) { rayon::join(a, b) } else { (a(), b()) }
+}
+
 /// Whether a device is the pure-Rust CPU, with or without autodiff.
 #[cfg_attr(not(feature = "flex"), expect(unused_variables, reason = "no device is, then"))]
-pub fn is_flex(device: &Device) -> bool {
+pub(crate) fn is_flex(device: &Device) -> bool {
     #[cfg(feature = "flex")]
     return *device == Device::flex();
     #[cfg(not(feature = "flex"))]
+    return false;
+}
+
+/// Whether a device is libtorch's CPU, with or without autodiff.
+#[cfg_attr(not(feature = "libtorch"), expect(unused_variables, reason = "no device is, then"))]
+#[cfg_attr(feature = "libtorch", expect(deprecated, reason = "see `open_libtorch`"))]
+pub(crate) fn is_libtorch(device: &Device) -> bool {
+    #[cfg(feature = "libtorch")]
+    return *device == Device::libtorch();
+    #[cfg(not(feature = "libtorch"))]
     return false;
 }
 
@@ -165,42 +198,4 @@ impl FromStr for DeviceSpec {
 
 fn device_error(name: &str, reason: &str) -> ModelError {
     ModelError::Device { name: name.into(), reason: reason.into() }
-}
-
-/// The number type that weights and activations are held in.
-///
-/// The policy: norms, reductions, the schedule and the latents between steps are float32 whatever the choice here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum ComputeDtype {
-    /// Everything in 32 bits.
-    #[default]
-    Float32,
-    /// Weights and matrix products in bfloat16; training keeps f32 masters.
-    BFloat16,
-}
-
-impl ComputeDtype {
-    /// The tensor type of weights and activations.
-    pub fn dtype(self) -> DType {
-        match self {
-            Self::Float32 => DType::F32,
-            Self::BFloat16 => DType::BF16,
-        }
-    }
-}
-
-impl FromStr for ComputeDtype {
-    type Err = ModelError;
-
-    fn from_str(name: &str) -> Result<Self> {
-        let refuse = |reason: &str| Err(ModelError::bad_input(format!("dtype `{name}`"), reason));
-        match name {
-            "float32" => Ok(Self::Float32),
-            "bfloat16" => Ok(Self::BFloat16),
-            "float16" | "fp16" | "fp8" => refuse("is too narrow for this model, use `bfloat16` or `float32`"),
-            _ => refuse("unknown, the known types are `float32` and `bfloat16`"),
-        }
-    }
 }

@@ -1,0 +1,131 @@
+//! What is written is what the safetensors crate writes, in shards or whole.
+
+use std::{cell::Cell, collections::BTreeMap, fs};
+
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use safetensors::{Dtype, tensor::TensorView};
+
+use super::*;
+use crate::{nn::Linear, transformer::CogView4TransformerConfig};
+
+fn device() -> Device {
+    crate::DeviceSpec::default().open().expect("a device")
+}
+
+/// The file as the crate makes it of all values at once.
+fn serialized(tensors: &BTreeMap<String, TensorData>) -> Vec<u8> {
+    let view = |(name, data): (&String, &'_ TensorData)| {
+        let dtype = if data.dtype() == DType::BF16 { Dtype::BF16 } else { Dtype::F32 };
+        let bytes = data.as_bytes().to_vec();
+        (name.clone(), dtype, data.shape().as_slice().to_vec(), bytes)
+    };
+    let parts: Vec<_> = tensors.iter().map(view).collect();
+    let views = parts.iter().map(|(name, dtype, shape, bytes)| {
+        (name, TensorView::new(*dtype, shape.clone(), bytes).expect("bytes of this shape"))
+    });
+    safetensors::serialize(views, Some([("format".into(), "pt".into())].into())).expect("a file")
+}
+
+#[test]
+fn files_are_those_of_the_safetensors_crate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tensors.safetensors");
+    let data = |first: usize, shape: &[usize], dtype| {
+        let values = (first..).take(shape.iter().product()).map(|value| value as f32 * 0.3).collect::<Vec<_>>();
+        TensorData::new(values, shape).convert_dtype(dtype)
+    };
+    // Both types, names out of order, an empty tensor, a single value, and a header of every length modulo 8.
+    for length in 1..9 {
+        let tensors: BTreeMap<String, TensorData> = [
+            ("z".repeat(length), data(1, &[2, 3], DType::F32)),
+            ("b.weight".into(), data(2, &[3], DType::BF16)),
+            ("a.weight".into(), data(3, &[5, 1], DType::BF16)),
+            ("empty".into(), data(4, &[0, 4], DType::F32)),
+            ("c".into(), data(5, &[], DType::F32)),
+        ]
+        .into();
+        save_tensors(&path, tensors.clone().into_iter().rev()).expect("written");
+        assert_eq!(fs::read(&path).expect("the file"), serialized(&tensors));
+    }
+    save_tensors(&path, BTreeMap::<String, TensorData>::new()).expect("written");
+    assert_eq!(fs::read(&path).expect("the file"), serialized(&BTreeMap::new()));
+}
+
+#[test]
+fn a_model_is_written_as_it_is_or_cast() {
+    let config = CogView4TransformerConfig {
+        num_layers: 2,
+        num_attention_heads: 2,
+        attention_head_dim: 8,
+        text_embed_dim: 32,
+        ..CogView4TransformerConfig::default()
+    };
+    let model = config.init(&device());
+    let folder = tempfile::tempdir().expect("a folder");
+    let written = || fs::read(folder.path().join("diffusion_pytorch_model.safetensors")).expect("the file");
+    let values = |model: &_| {
+        let mut values = BTreeMap::new();
+        for_each_parameter(model, |key, data| assert!(values.insert(key.to_owned(), data).is_none()));
+        values
+    };
+    model.save(folder.path()).expect("written");
+    assert_eq!(written(), serialized(&values(&model)));
+    model.save_as(folder.path(), DType::BF16).expect("written");
+    assert_eq!(written(), serialized(&values(&cast_parameters(model, DType::BF16))));
+}
+
+#[test]
+fn values_are_made_one_after_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, made) = (folder.path().join("tensors.safetensors"), Cell::new(0));
+    let source = |place: usize| {
+        let made = &made;
+        TensorSource::new(DType::F32, [4], move || {
+            assert_eq!(made.replace(place + 1), place, "in the order of the file");
+            TensorData::ones::<f32, _>([4])
+        })
+    };
+    let sources = [source(2), source(1), source(0)];
+    assert_eq!(made.get(), 0, "nothing is read before");
+    save_tensors(&path, ["c", "b", "a"].into_iter().zip(sources)).expect("written");
+    assert_eq!(made.get(), 3);
+}
+
+#[test]
+fn values_of_another_shape_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tensors.safetensors");
+    let source = TensorSource::new(DType::F32, [4], || TensorData::ones::<f32, _>([2, 2]));
+    let message = save_tensors(&path, [("key", source)]).expect_err("refused").to_string();
+    assert_eq!(message, format!("cannot write {}: `key` has shape [2, 2], announced was [4]", path.display()));
+    assert_eq!(fs::read_dir(&folder).expect("the folder").count(), 0, "nothing is left over");
+}
+
+#[test]
+fn shards_hold_what_one_file_holds() {
+    let layers: Vec<Linear> = (0..3).map(|_| Linear::init(4, 6, &device())).collect();
+    let [whole, parts] = [(), ()].map(|()| tempfile::tempdir().expect("a folder"));
+    save_module(&layers, whole.path(), "model").expect("one file");
+    save_shards(&layers, parts.path(), "model", 130).expect("shards");
+    let [whole, parts] = [whole, parts].map(|folder| {
+        let count = fs::read_dir(folder.path()).expect("the folder").count();
+        (count, WeightFiles::open(folder.path(), "model").expect("the files"))
+    });
+    assert_eq!((whole.0, parts.0), (1, 4), "three shards and an index");
+    for key in whole.1.keys() {
+        let read =
+            |files: &WeightFiles| files.read(key, DType::F32).expect("the key").try_to_vec::<f32>().expect("f32");
+        assert_eq!(read(&whole.1), read(&parts.1), "{key}");
+    }
+    assert_eq!(whole.1.keys().count(), parts.1.keys().count());
+}
+
+#[test]
+fn gradients_are_taken_by_key() {
+    let layer = Linear::init(3, 2, &device().autodiff());
+    let input = Tensor::<2>::ones([5, 3], &device().autodiff());
+    let mut taken = Vec::new();
+    let gradients = layer.forward(input).sum().backward();
+    for_each_gradient(&layer, gradients, |key, data| taken.push((key.to_owned(), data.try_to_vec::<f32>().expect("f32"))));
+    assert_eq!(taken, [("weight".to_owned(), vec![5.0; 6]), ("bias".to_owned(), vec![5.0; 2])]);
+}
