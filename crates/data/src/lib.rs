@@ -5,6 +5,7 @@ mod draws;
 mod error;
 pub mod html;
 pub mod lint;
+mod lock;
 mod pack;
 mod source;
 mod transform;
@@ -12,6 +13,7 @@ mod writer;
 
 pub use draws::{Draws, Stream, permutation};
 pub use error::{DataError, Result};
+pub use lock::FolderLock;
 pub use pack::{Pack, PackKey};
 pub use source::{Columns, Dataset, Picture, Row, TrainData, first_rows, open_dataset, open_held_out, open_jsonl};
 pub use transform::ImageTransform;
