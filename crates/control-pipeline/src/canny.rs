@@ -6,6 +6,7 @@ use image::{Rgb, RgbImage};
 
 use crate::{
     error::{PipelineError, Result},
+    fidelity::edge_f1,
     image::{Interpolation, resize_opencv},
 };
 
@@ -44,6 +45,12 @@ impl Default for CannyDetector {
 }
 
 impl CannyDetector {
+    /// A detector for pictures of this size, which enlarges and shrinks nothing where the short side is a multiple of 64.
+    pub fn for_size(image: &RgbImage) -> Self {
+        let short = image.width().min(image.height());
+        Self { detect_resolution: short, image_resolution: short, ..Self::default() }
+    }
+
     /// White edges on black, as RGB.
     ///
     /// # Errors
@@ -65,6 +72,18 @@ impl CannyDetector {
         let (width, height, _) = short_side_to(&resized, self.image_resolution)
             .map_err(|reason| PipelineError::bad_input("image_resolution", reason))?;
         Ok(resize_opencv(&edges, width, height, Interpolation::Linear))
+    }
+
+    /// The F1 score, with a tolerance of one pixel, of the edges found in a picture against the edge map that it was to
+    /// follow.
+    ///
+    /// # Errors
+    /// As [`detect`](Self::detect).
+    ///
+    /// # Panics
+    /// When edges and control image differ in size.
+    pub fn fidelity(&self, picture: &RgbImage, control: &RgbImage) -> Result<f64> {
+        Ok(edge_f1(&self.detect(picture)?, control, 1))
     }
 }
 

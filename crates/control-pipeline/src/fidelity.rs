@@ -1,8 +1,6 @@
-//! How well a picture follows its control image: the control signal is found again in the picture and compared.
+//! How well two edge maps agree.
 
 use image::RgbImage;
-
-use crate::{canny::CannyDetector, error::Result};
 
 /// Pixels from this brightness are edges.
 const EDGE: u8 = 128;
@@ -46,23 +44,4 @@ fn near(edges: &RgbImage, others: &RgbImage, tolerance: u32) -> Option<f64> {
 
 fn is_edge(pixel: &image::Rgb<u8>) -> bool {
     pixel[0] >= EDGE
-}
-
-impl CannyDetector {
-    /// A detector for pictures of this size, which enlarges and shrinks nothing where the short side is a multiple of 64.
-    pub fn for_size(image: &RgbImage) -> Self {
-        let short = image.width().min(image.height());
-        Self { detect_resolution: short, image_resolution: short, ..Self::default() }
-    }
-
-    /// The F1 score, with a tolerance of one pixel, of the edges of a picture against the edge map that it was drawn from.
-    ///
-    /// # Errors
-    /// As [`detect`](Self::detect).
-    ///
-    /// # Panics
-    /// When edges and control image differ in size.
-    pub fn fidelity(&self, picture: &RgbImage, control: &RgbImage) -> Result<f64> {
-        Ok(edge_f1(&self.detect(picture)?, control, 1))
-    }
 }

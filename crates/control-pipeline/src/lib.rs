@@ -7,17 +7,22 @@ mod error;
 mod fidelity;
 mod image;
 mod pipeline;
+mod progress;
 mod tokenizer;
 
 pub use canny::CannyDetector;
 pub use error::{PipelineError, Result};
 pub use fidelity::edge_f1;
 pub use image::{
-    Filter, VaeImageProcessor, check_image_output, decode_image, encode_png, load_image, numbered, resize, save_image,
+    Filter, PictureError, VaeImageProcessor, check_image_output, decode_image, encode_png, load_image, numbered,
+    open_image, resize, save_image, shown,
 };
 pub use pipeline::{
-    CogView4ControlPipeline, CogView4Pipeline, CogView4PipelineOutput, Components, Conditioning, Control, ControlImage,
-    ControlLatents, ControlRequest, DiffusionPipeline, OutputType, PipelineLoader, PipelineRequest, Prompt,
-    PromptEmbeds, Sampler, StepEnd, TextRequest, TransformerSource,
+    CogView4ControlPipeline, CogView4Pipeline, CogView4PipelineOutput, Component, ComponentParts, Components,
+    Conditioning, Control, ControlImage, ControlLatents, ControlRequest, DiffusionPipeline, InputChannels, OutputType,
+    ParseControlLatentsError, PipelineConfigs, PipelineFolder, PipelineLoader, PipelineRequest, Prompt, PromptEmbeds,
+    Sampler, StepEnd, TextRequest, TransformerSource,
 };
+#[doc(hidden)]
+pub use progress::progress_bar;
 pub use tokenizer::{PromptTokenizer, TokenizedPrompt};

@@ -1,62 +1,50 @@
 //! Reading pictures from paths and URLs, and writing them.
 
 use std::{
-    ffi::OsStr,
+    ffi::OsString,
     io::Cursor,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
-use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
+use ::image::{ImageFormat, RgbImage};
 use cogview4_model::files::{check_writable, write_atomic};
 
+use super::{
+    decode_image,
+    download::{download, is_url, shown},
+};
 use crate::error::{PipelineError, Result};
 
-/// Larger downloads are refused.
-const MAX_DOWNLOAD_BYTES: u64 = 256 << 20;
-/// A server that does not answer for this long is given up.
-const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(60);
-/// Memory that decoding one picture may take.
-const MAX_DECODE_BYTES: u64 = 2 << 30;
-
 /// Loads a picture from a path or an `http(s)` URL, turned upright by its EXIF orientation, as RGB (transparency is
-/// dropped), as `diffusers.utils.load_image` does.
+/// dropped), as `diffusers.utils.load_image` does. Where only a path is meant, [`open_image`] never looks at the network.
 ///
 /// ```no_run
 /// use cogview4_control_pipeline::{load_image, save_image};
 ///
-/// let image = load_image("photo.jpg")?;
+/// let image = load_image("https://example.org/photo.jpg")?;
 /// save_image(&image, "photo.png".as_ref())?;
 /// # Ok::<(), cogview4_control_pipeline::PipelineError>(())
 /// ```
 ///
 /// # Errors
-/// [`PipelineError::Image`] names the path or URL.
+/// [`PipelineError::Image`] names the path, or the URL without what may be secret in it.
 pub fn load_image(location: &str) -> Result<RgbImage> {
-    let fail = |reason: String| PipelineError::Image { location: location.into(), reason };
-    let is_url = location.starts_with("http://") || location.starts_with("https://");
-    let bytes = if is_url { download(location) } else { std::fs::read(location).map_err(|error| error.to_string()) };
-    decode_image(bytes.map_err(fail)?).map_err(fail)
+    if !is_url(location) {
+        return open_image(location);
+    }
+    let fail = |reason: String| PipelineError::Image { location: shown(location).into_owned(), reason };
+    let bytes = download(location).map_err(fail)?;
+    decode_image(bytes).map_err(|error| fail(error.to_string()))
 }
 
-/// Decodes a picture, turned upright by its EXIF orientation, as RGB.
+/// Loads a picture from a file, turned upright by its EXIF orientation, as RGB (transparency is dropped).
 ///
 /// # Errors
-/// What is not a picture, is broken, or would take too much memory; says why.
-pub fn decode_image(bytes: Vec<u8>) -> Result<RgbImage, String> {
-    let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_DECODE_BYTES);
-    reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(|error| error.to_string())?;
-    let orientation = decoder.orientation().map_err(|error| error.to_string())?;
-    let mut image = DynamicImage::from_decoder(decoder).map_err(|error| error.to_string())?;
-    image.apply_orientation(orientation);
-    let image = image.into_rgb8();
-    if image.width() == 0 || image.height() == 0 {
-        return Err("has no pixels".into());
-    }
-    Ok(image)
+/// [`PipelineError::Image`] names the path.
+pub fn open_image(path: impl AsRef<Path>) -> Result<RgbImage> {
+    let path = path.as_ref();
+    let bytes = std::fs::read(path).map_err(|error| image_error(path, error.to_string()))?;
+    decode_image(bytes).map_err(|error| image_error(path, error.to_string()))
 }
 
 /// Encodes a picture as PNG.
@@ -67,12 +55,6 @@ pub fn encode_png(image: &RgbImage) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     image.write_to(&mut bytes, ImageFormat::Png).expect("a picture with pixels");
     bytes.into_inner()
-}
-
-fn download(url: &str) -> Result<Vec<u8>, String> {
-    let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(DOWNLOAD_TIMEOUT)).build().into();
-    let mut response = agent.get(url).call().map_err(|error| error.to_string())?;
-    response.body_mut().with_config().limit(MAX_DOWNLOAD_BYTES).read_to_vec().map_err(|error| error.to_string())
 }
 
 /// Checks, before any work, that [`save_image`] will be able to write this file.
@@ -100,9 +82,17 @@ pub fn numbered(path: &Path, count: usize) -> Vec<PathBuf> {
     if count == 1 {
         return vec![path.into()];
     }
-    let part = |part: Option<&OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
-    let (stem, extension) = (part(path.file_stem()), part(path.extension()));
-    (1..=count).map(|number| path.with_file_name(format!("{stem}-{number}.{extension}"))).collect()
+    let name = |number: usize| {
+        // Names need not be text.
+        let mut name = OsString::from(path.file_stem().unwrap_or_default());
+        name.push(format!("-{number}"));
+        if let Some(extension) = path.extension() {
+            name.push(".");
+            name.push(extension);
+        }
+        path.with_file_name(name)
+    };
+    (1..=count).map(name).collect()
 }
 
 fn format_of(path: &Path) -> Result<ImageFormat> {
@@ -112,4 +102,31 @@ fn format_of(path: &Path) -> Result<ImageFormat> {
 
 fn image_error(path: &Path, reason: String) -> PipelineError {
     PipelineError::Image { location: path.display().to_string(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stand_before_the_extension() {
+        assert_eq!(numbered("a/b.png".as_ref(), 1), [Path::new("a/b.png")]);
+        assert_eq!(numbered("a/b.c.png".as_ref(), 2), [Path::new("a/b.c-1.png"), Path::new("a/b.c-2.png")]);
+        assert_eq!(numbered("b".as_ref(), 2), [Path::new("b-1"), Path::new("b-2")]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn names_need_not_be_text() {
+        use std::os::unix::ffi::OsStrExt;
+
+        let path = |name: &'static [u8]| Path::new(std::ffi::OsStr::from_bytes(name));
+        assert_eq!(numbered(path(b"\xff.png"), 2)[1], path(b"\xff-2.png"));
+    }
+
+    #[test]
+    fn a_file_is_never_a_url() {
+        let error = open_image("http://127.0.0.1:1/a.png").unwrap_err().to_string();
+        assert!(error.contains("No such file"), "{error}");
+    }
 }

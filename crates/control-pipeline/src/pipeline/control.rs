@@ -5,6 +5,7 @@ use std::str::FromStr;
 use burn::tensor::{DType, Device, Tensor};
 use image::RgbImage;
 
+use super::InputChannels;
 use crate::{
     error::{PipelineError, Result},
     image::VaeImageProcessor,
@@ -50,14 +51,19 @@ pub enum ControlLatents {
     Sample,
 }
 
-impl FromStr for ControlLatents {
-    type Err = String;
+/// A name that is not one of [`ControlLatents`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("possible values are `mode` and `sample`")]
+pub struct ParseControlLatentsError;
 
-    fn from_str(name: &str) -> core::result::Result<Self, String> {
+impl FromStr for ControlLatents {
+    type Err = ParseControlLatentsError;
+
+    fn from_str(name: &str) -> Result<Self, ParseControlLatentsError> {
         match name {
             "mode" => Ok(Self::Mode),
             "sample" => Ok(Self::Sample),
-            _ => Err("possible values are `mode` and `sample`".into()),
+            _ => Err(ParseControlLatentsError),
         }
     }
 }
@@ -69,6 +75,11 @@ pub trait Conditioning {
 
     /// The control.
     fn control(&self) -> Option<&Control>;
+}
+
+/// What the transformer of a pipeline with this conditioning takes.
+pub(super) fn input_channels<C: Conditioning>() -> InputChannels {
+    if C::HAS_CONTROL { InputChannels::Control } else { InputChannels::Base }
 }
 
 impl Conditioning for () {
@@ -123,7 +134,7 @@ impl Control {
         Ok(())
     }
 
-    /// Pixels for the VAE, one tensor `[1, 3, height, width]` in [-1, 1] a control image.
+    /// Pixels for the VAE, one tensor `[1, 3, height, width]` in [-1, 1] per control image.
     pub(super) fn pixels(&self, [height, width]: [usize; 2], dtype: DType, device: &Device) -> Vec<Tensor<4>> {
         let preprocess = |image: &RgbImage| VaeImageProcessor.preprocess(image, height, width, dtype, device);
         match &self.image {

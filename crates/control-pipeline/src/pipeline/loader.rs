@@ -5,26 +5,21 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cogview4_model::{
-    AutoencoderKl, AutoencoderKlConfig, CogView4Transformer, CogView4TransformerConfig, ComputeDtype, DeviceSpec,
-    FlowMatchEulerSchedulerConfig, GlmConfig, GlmModel,
-};
+use cogview4_model::{CogView4Transformer, ComputeDtype, DeviceSpec};
 
 use super::{
-    Components, Conditioning, DiffusionPipeline,
-    components::{Configs, default_size},
+    Component, ComponentParts, Components, Conditioning, DiffusionPipeline, PipelineConfigs, PipelineFolder,
+    control::input_channels,
 };
-use crate::{
-    error::{PipelineError, Result},
-    tokenizer::PromptTokenizer,
-};
+use crate::error::Result;
 
 /// Options of [`from_pretrained`](DiffusionPipeline::from_pretrained); [`load`](Self::load) does the work.
 #[derive(Debug)]
 #[must_use = "call `load` to get the pipeline"]
 pub struct PipelineLoader<C> {
-    folder: PathBuf,
-    transformer: TransformerSource,
+    folder: PipelineFolder,
+    /// Taken instead of the folder's.
+    transformer: Option<Box<CogView4Transformer>>,
     device: DeviceSpec,
     dtype: ComputeDtype,
     progress_bar: bool,
@@ -67,8 +62,8 @@ impl From<CogView4Transformer> for TransformerSource {
 impl<C: Conditioning> PipelineLoader<C> {
     pub(super) fn new(folder: &Path) -> Self {
         Self {
-            folder: folder.into(),
-            transformer: folder.join("transformer").into(),
+            folder: PipelineFolder::new(folder),
+            transformer: None,
             device: DeviceSpec::default(),
             dtype: ComputeDtype::default(),
             progress_bar: true,
@@ -78,7 +73,13 @@ impl<C: Conditioning> PipelineLoader<C> {
 
     /// Replaces the component `transformer`, whose own folder is then not needed.
     pub fn transformer(mut self, source: impl Into<TransformerSource>) -> Self {
-        self.transformer = source.into();
+        match source.into() {
+            TransformerSource::Folder(folder) => {
+                self.folder = self.folder.with(Component::Transformer, folder);
+                self.transformer = None;
+            }
+            TransformerSource::Loaded(transformer) => self.transformer = Some(transformer),
+        }
         self
     }
 
@@ -105,8 +106,7 @@ impl<C: Conditioning> PipelineLoader<C> {
     /// # Errors
     /// As [`load`](Self::load), but for the weights and the tokenizer.
     pub fn default_size(&self) -> Result<usize> {
-        let configs = self.read_configs()?;
-        Ok(default_size(&configs.transformer, &configs.vae))
+        Ok(self.read_configs()?.default_size())
     }
 
     /// Loads the pipeline.
@@ -116,71 +116,29 @@ impl<C: Conditioning> PipelineLoader<C> {
     /// needed or the other way round, or a device that is not there.
     pub fn load(self) -> Result<DiffusionPipeline<C>> {
         let configs = self.read_configs()?;
-        let tokenizer = PromptTokenizer::load(&self.component("tokenizer"))?;
+        let tokenizer = self.folder.load_tokenizer()?;
         let (device, dtype) = (self.device.open()?, self.dtype.dtype());
-        DiffusionPipeline::from_components(Components {
+        DiffusionPipeline::from_components(Components::new(ComponentParts {
             tokenizer,
-            vae: AutoencoderKl::load(&self.component("vae"), dtype, &device)?,
-            text_encoder: GlmModel::load(&self.component("text_encoder"), dtype, &device)?,
+            vae: self.folder.load_vae(dtype, &device)?,
+            text_encoder: self.folder.load_text_encoder(dtype, &device)?,
             transformer: match self.transformer {
-                TransformerSource::Folder(folder) => CogView4Transformer::load(&folder, dtype, &device)?,
-                TransformerSource::Loaded(transformer) => *transformer,
+                Some(transformer) => *transformer,
+                None => self.folder.load_transformer(dtype, &device)?,
             },
             scheduler: configs.scheduler,
             device,
             dtype,
             progress_bar: self.progress_bar,
-        })
-    }
-
-    fn component(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        }))
     }
 
     /// Reads all configurations and checks that they fit each other.
-    fn read_configs(&self) -> Result<ConfigFiles> {
-        check_model_index(&self.folder)?;
-        let (transformer, transformer_at) = match &self.transformer {
-            TransformerSource::Folder(folder) => {
-                let path = folder.join("config.json");
-                (CogView4TransformerConfig::load(&path)?, path)
-            }
-            TransformerSource::Loaded(transformer) => (transformer.config().clone(), "the given transformer".into()),
-        };
-        let configs = ConfigFiles {
-            scheduler: FlowMatchEulerSchedulerConfig::load(&self.component("scheduler").join("scheduler_config.json"))?,
-            text_encoder: GlmConfig::load(&self.component("text_encoder").join("config.json"))?,
-            vae: AutoencoderKlConfig::load(&self.component("vae").join("config.json"))?,
-            transformer,
-        };
-        let ConfigFiles { text_encoder, vae, transformer, .. } = &configs;
-        Configs { text_encoder, vae, transformer }.check(C::HAS_CONTROL, &transformer_at)?;
-        Ok(configs)
-    }
-}
-
-struct ConfigFiles {
-    scheduler: FlowMatchEulerSchedulerConfig,
-    text_encoder: GlmConfig,
-    vae: AutoencoderKlConfig,
-    transformer: CogView4TransformerConfig,
-}
-
-/// Checks that the folder is a CogView4 pipeline.
-fn check_model_index(folder: &Path) -> Result<()> {
-    if !folder.is_dir() {
-        return Err(PipelineError::component(folder, "no such folder"));
-    }
-    let path = folder.join("model_index.json");
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| PipelineError::component(&path, format!("cannot be read: {error}")))?;
-    let index: serde_json::Value = serde_json::from_str(&text)
-        .map_err(|error| PipelineError::component(&path, format!("not valid JSON: {error}")))?;
-    match index["_class_name"].as_str() {
-        Some("CogView4ControlPipeline" | "CogView4Pipeline") => Ok(()),
-        Some(other) => {
-            Err(PipelineError::component(path, format!("describes a `{other}`, expected a `CogView4ControlPipeline`")))
+    fn read_configs(&self) -> Result<PipelineConfigs> {
+        let channels = input_channels::<C>();
+        match &self.transformer {
+            Some(transformer) => self.folder.read_configs_for(transformer, channels),
+            None => self.folder.read_configs(channels),
         }
-        None => Err(PipelineError::component(path, "has no `_class_name`")),
     }
 }

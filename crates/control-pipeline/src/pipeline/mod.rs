@@ -2,10 +2,14 @@
 //! `pipelines/cogview4/pipeline_cogview4_control.py` and `pipeline_cogview4.py` of diffusers 0.42.1.
 
 mod components;
+mod configs;
 mod control;
+mod folder;
 mod loader;
+mod noise;
 mod prompt;
 mod request;
+mod run;
 mod sampler;
 
 use std::{marker::PhantomData, ops::ControlFlow, path::Path};
@@ -14,27 +18,29 @@ use cogview4_model::AutoencoderKl;
 
 use crate::error::Result;
 
-pub use components::Components;
-pub use control::{Conditioning, Control, ControlImage, ControlLatents};
+pub use components::{ComponentParts, Components};
+pub use configs::{InputChannels, PipelineConfigs};
+pub use control::{Conditioning, Control, ControlImage, ControlLatents, ParseControlLatentsError};
+pub use folder::{Component, PipelineFolder};
 pub use loader::{PipelineLoader, TransformerSource};
 pub use prompt::{Prompt, PromptEmbeds};
 pub use request::{CogView4PipelineOutput, ControlRequest, OutputType, PipelineRequest, TextRequest};
 pub use sampler::{Sampler, StepEnd};
 
-/// Draws pictures from prompts and control images.
+/// Generates pictures from prompts and control images.
 ///
 /// ```no_run
-/// use cogview4_control_pipeline::{CannyDetector, CogView4ControlPipeline, ControlRequest, load_image};
+/// use cogview4_control_pipeline::{CannyDetector, CogView4ControlPipeline, ControlRequest, open_image};
 ///
 /// let pipe = CogView4ControlPipeline::from_pretrained("CogView4-Control").transformer("checkpoint-500/transformer").load()?;
-/// let edges = CannyDetector::default().detect(&load_image("fox.png")?)?;
+/// let edges = CannyDetector::default().detect(&open_image("fox.png")?)?;
 /// let output = pipe.generate(&ControlRequest::new("a red fox in the snow", edges).seed(42))?;
 /// output.images[0].save("cogview4.png")?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub type CogView4ControlPipeline = DiffusionPipeline<Control>;
 
-/// Draws pictures from prompts, with a base model.
+/// Generates pictures from prompts, with a base model.
 ///
 /// ```no_run
 /// use cogview4_control_pipeline::{CogView4Pipeline, TextRequest};
@@ -64,7 +70,7 @@ impl<C: Conditioning> DiffusionPipeline<C> {
     /// # Errors
     /// Models that do not fit each other, or a transformer of the other kind of pipeline.
     pub fn from_components(components: Components) -> Result<Self> {
-        components.check(C::HAS_CONTROL)?;
+        components.check(control::input_channels::<C>())?;
         Ok(Self { components, conditioning: PhantomData })
     }
 
@@ -82,12 +88,12 @@ impl<C: Conditioning> DiffusionPipeline<C> {
     /// # Ok::<(), cogview4_control_pipeline::PipelineError>(())
     /// ```
     pub fn vae_mut(&mut self) -> &mut AutoencoderKl {
-        &mut self.components.vae
+        self.components.vae_mut()
     }
 
     /// Height and width of a picture for which none is asked, in pixels.
     pub fn default_size(&self) -> usize {
-        self.components.default_size()
+        self.components.configs().default_size()
     }
 
     /// Embeds prompts, to use them in several requests: `[B, S, text_embed_dim]`. Each text is embedded by itself; where
@@ -114,7 +120,7 @@ impl<C: Conditioning> DiffusionPipeline<C> {
         self.components.embeds(&prompt.into(), max_sequence_length, strict_text_mask)
     }
 
-    /// Draws pictures.
+    /// Generates pictures.
     ///
     /// # Errors
     /// [`PipelineError::BadInput`](crate::PipelineError::BadInput) for a request that is out of range or does not fit
@@ -123,7 +129,7 @@ impl<C: Conditioning> DiffusionPipeline<C> {
         self.generate_with(request, |_| ControlFlow::Continue(()))
     }
 
-    /// Draws pictures and calls back after each step. The callback may change latents and embeddings; when it breaks, no
+    /// Generates pictures and calls back after each step. The callback may change latents and embeddings; when it breaks, no
     /// further step is made, and what the latents are by then is decoded.
     ///
     /// ```no_run

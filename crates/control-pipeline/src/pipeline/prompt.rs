@@ -4,7 +4,7 @@ use burn::tensor::{Bool, Tensor};
 
 use crate::error::{PipelineError, Result};
 
-/// What to draw: texts, or their embeddings. Made by `into` from `&str`, `String`, lists of them, or [`PromptEmbeds`].
+/// What to generate: texts, or their embeddings. Made by `into` from `&str`, `String`, lists of them, or [`PromptEmbeds`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 #[expect(clippy::large_enum_variant, reason = "a request holds two")]

@@ -194,7 +194,7 @@ impl<C: Conditioning> PipelineRequest<C> {
         self
     }
 
-    /// Initial noise instead of a drawn one, one a picture: `[B, C, H / s, W / s]`.
+    /// Initial noise instead of a drawn one, one per picture: `[B, C, H / s, W / s]`.
     #[must_use]
     pub fn latents(mut self, latents: Tensor<4>) -> Self {
         self.latents = Some(latents);

@@ -24,15 +24,15 @@ use crate::error::{PipelineError, Result};
 ///
 /// let pipe = CogView4Pipeline::from_pretrained("CogView4-6B").load()?;
 /// let parts = pipe.components();
-/// let schedule = FlowMatchEulerScheduler::new(&parts.scheduler, &StepSchedule::Steps(20), 1024)?;
+/// let schedule = FlowMatchEulerScheduler::new(parts.scheduler(), &StepSchedule::Steps(20), 1024)?;
 /// let sampler = Sampler {
-///     transformer: &parts.transformer,
+///     transformer: parts.transformer(),
 ///     schedule: &schedule,
 ///     guidance_scale: 1.0,
 ///     sizes: SizeConditions::uncropped(512, 512),
-///     dtype: parts.dtype,
+///     dtype: parts.dtype(),
 /// };
-/// let noise = Tensor::zeros([1, 16, 64, 64], &parts.device);
+/// let noise = Tensor::zeros([1, 16, 64, 64], parts.device());
 /// let embeds = pipe.encode_prompt("a red fox", 1024, false)?;
 /// let latents = sampler.run(noise, None, embeds, None, &mut |_| ControlFlow::Continue(()))?;
 /// # Ok::<(), cogview4_control_pipeline::PipelineError>(())
@@ -63,7 +63,7 @@ pub struct StepEnd {
     pub sigma: f32,
     /// Latents after the step, `[B, C, H / s, W / s]` f32.
     pub latents: Tensor<4>,
-    /// Embeddings of the prompts, one a picture.
+    /// Embeddings of the prompts, one per picture.
     pub prompt_embeds: PromptEmbeds,
     /// Embeddings of the negative prompts; `None` without guidance.
     pub negative_prompt_embeds: Option<PromptEmbeds>,

@@ -1,0 +1,187 @@
+//! A pipeline's folder in diffusers layout: where its components are, and what their configurations say of each other.
+//!
+//! Generation, training and checks of data all open pipelines here, so that all have the same rules.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use burn::tensor::{DType, Device};
+use cogview4_model::{
+    AutoencoderKl, AutoencoderKlConfig, CogView4Transformer, CogView4TransformerConfig, FlowMatchEulerSchedulerConfig,
+    GlmConfig, GlmModel,
+};
+
+use super::{InputChannels, PipelineConfigs};
+use crate::{
+    error::{PipelineError, Result},
+    tokenizer::PromptTokenizer,
+};
+
+/// A part of a pipeline that has a folder of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Component {
+    /// The diffusion transformer.
+    Transformer,
+    /// Pictures to latents and back.
+    Vae,
+    /// Token ids to embeddings.
+    TextEncoder,
+    /// Prompts to token ids.
+    Tokenizer,
+    /// Noise levels.
+    Scheduler,
+}
+
+impl Component {
+    /// The name of the folder, and of the entry in `model_index.json`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Transformer => "transformer",
+            Self::Vae => "vae",
+            Self::TextEncoder => "text_encoder",
+            Self::Tokenizer => "tokenizer",
+            Self::Scheduler => "scheduler",
+        }
+    }
+}
+
+/// A pipeline's folder; single components may be elsewhere. Nothing is read before a method that says so.
+///
+/// ```
+/// use cogview4_control_pipeline::{Component, PipelineFolder};
+///
+/// let folder = PipelineFolder::new("CogView4-6B").with(Component::Transformer, "checkpoint-500/transformer");
+/// assert_eq!(folder.component(Component::Vae), folder.root().join("vae"));
+/// assert_eq!(folder.config_path(Component::Transformer).to_str(), Some("checkpoint-500/transformer/config.json"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PipelineFolder {
+    root: PathBuf,
+    overrides: BTreeMap<Component, PathBuf>,
+}
+
+impl PipelineFolder {
+    /// The pipeline in this folder.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self { root: folder.into(), overrides: BTreeMap::new() }
+    }
+
+    /// Takes a component from another folder; the pipeline's own is then not needed.
+    #[must_use]
+    pub fn with(mut self, component: Component, folder: impl Into<PathBuf>) -> Self {
+        self.overrides.insert(component, folder.into());
+        self
+    }
+
+    /// The pipeline's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of a component.
+    pub fn component(&self, component: Component) -> PathBuf {
+        self.overrides.get(&component).cloned().unwrap_or_else(|| self.root.join(component.name()))
+    }
+
+    /// The configuration of a component.
+    pub fn config_path(&self, component: Component) -> PathBuf {
+        let name = match component {
+            Component::Scheduler => "scheduler_config.json",
+            Component::Tokenizer => "tokenizer_config.json",
+            Component::Transformer | Component::Vae | Component::TextEncoder => "config.json",
+        };
+        self.component(component).join(name)
+    }
+
+    /// Reads `model_index.json` and all configurations, and checks that they fit each other.
+    ///
+    /// # Errors
+    /// A missing or broken file, another kind of pipeline, or components that do not fit each other; names the file.
+    pub fn read_configs(&self, channels: InputChannels) -> Result<PipelineConfigs> {
+        self.check_model_index()?;
+        let transformer = CogView4TransformerConfig::load(&self.config_path(Component::Transformer))?;
+        let configs = self.read_beside(transformer)?;
+        configs.check(channels, |component| self.config_path(component))?;
+        Ok(configs)
+    }
+
+    /// As [`read_configs`](Self::read_configs), with a transformer that is loaded already.
+    pub(super) fn read_configs_for(
+        &self,
+        transformer: &CogView4Transformer,
+        channels: InputChannels,
+    ) -> Result<PipelineConfigs> {
+        self.check_model_index()?;
+        let configs = self.read_beside(transformer.config().clone())?;
+        configs.check(channels, |component| match component {
+            Component::Transformer => "the given transformer".into(),
+            _ => self.config_path(component),
+        })?;
+        Ok(configs)
+    }
+
+    fn read_beside(&self, transformer: CogView4TransformerConfig) -> Result<PipelineConfigs> {
+        Ok(PipelineConfigs {
+            scheduler: FlowMatchEulerSchedulerConfig::load(&self.config_path(Component::Scheduler))?,
+            text_encoder: GlmConfig::load(&self.config_path(Component::TextEncoder))?,
+            vae: AutoencoderKlConfig::load(&self.config_path(Component::Vae))?,
+            transformer,
+        })
+    }
+
+    /// Loads the tokenizer.
+    ///
+    /// # Errors
+    /// As [`PromptTokenizer::load`].
+    pub fn load_tokenizer(&self) -> Result<PromptTokenizer> {
+        PromptTokenizer::load(&self.component(Component::Tokenizer))
+    }
+
+    /// Loads the autoencoder.
+    ///
+    /// # Errors
+    /// As [`AutoencoderKl::load`].
+    pub fn load_vae(&self, dtype: DType, device: &Device) -> Result<AutoencoderKl> {
+        Ok(AutoencoderKl::load(&self.component(Component::Vae), dtype, device)?)
+    }
+
+    /// Loads the text encoder.
+    ///
+    /// # Errors
+    /// As [`GlmModel::load`].
+    pub fn load_text_encoder(&self, dtype: DType, device: &Device) -> Result<GlmModel> {
+        Ok(GlmModel::load(&self.component(Component::TextEncoder), dtype, device)?)
+    }
+
+    /// Loads the transformer.
+    ///
+    /// # Errors
+    /// As [`CogView4Transformer::load`].
+    pub fn load_transformer(&self, dtype: DType, device: &Device) -> Result<CogView4Transformer> {
+        Ok(CogView4Transformer::load(&self.component(Component::Transformer), dtype, device)?)
+    }
+
+    /// Checks that the folder is a CogView4 pipeline.
+    fn check_model_index(&self) -> Result<()> {
+        if !self.root.is_dir() {
+            return Err(PipelineError::component(&self.root, "no such folder"));
+        }
+        let path = self.root.join("model_index.json");
+        let fail = |reason: String| Err(PipelineError::component(&path, reason));
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) => return fail(format!("cannot be read: {error}")),
+        };
+        let index: serde_json::Value = match serde_json::from_str(&text) {
+            Ok(index) => index,
+            Err(error) => return fail(format!("not valid JSON: {error}")),
+        };
+        match index["_class_name"].as_str() {
+            Some("CogView4ControlPipeline" | "CogView4Pipeline") => Ok(()),
+            Some(other) => fail(format!("describes a `{other}`, expected a `CogView4ControlPipeline`")),
+            None => fail("has no `_class_name`".into()),
+        }
+    }
+}
