@@ -10,7 +10,8 @@ use cogview4::model::{
     ComputeDtype, DeviceSpec,
     ops::{AttentionMask, attention},
 };
-use cogview4::trainer::{bench::peak_memory_bytes, cli::run_main};
+use cogview4::trainer::bench::peak_memory_bytes;
+use cogview4_cli::run_main;
 
 /// Measure the attention.
 #[derive(Debug, Parser)]

@@ -7,7 +7,8 @@ use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use cogview4::{CogView4ControlPipeline, ControlRequest, demo, load_image, model::DeviceSpec, trainer::cli::run_main};
+use cogview4::{CogView4ControlPipeline, ControlRequest, demo, model::DeviceSpec, open_image};
+use cogview4_cli::run_main;
 
 /// Side of the picture in pixels.
 const SIDE: usize = 256;
@@ -40,7 +41,7 @@ fn run(cli: Cli) -> Result<()> {
     let folder = cli.pretrained_model_name_or_path.unwrap_or_else(demo::pipeline);
     let pipe = CogView4ControlPipeline::from_pretrained(folder).device(cli.device).progress_bar(false).load()?;
     // The drawing itself is the control image, so that both sides begin with the same bytes.
-    let request = ControlRequest::new(demo::PROMPT, load_image(&demo::control_image())?)
+    let request = ControlRequest::new(demo::PROMPT, open_image(demo::control_image())?)
         .height(SIDE)
         .width(SIDE)
         .num_inference_steps(cli.num_inference_steps)

@@ -9,7 +9,8 @@ use std::{process::ExitCode, time::Instant};
 use anyhow::{Result, ensure};
 use clap::{Parser, ValueEnum};
 use cogview4::model::{CogView4TransformerConfig, ComputeDtype, DeviceSpec};
-use cogview4::trainer::{bench::TransformerBench, cli::run_main};
+use cogview4::trainer::bench::{TransformerBench, peak_memory_bytes};
+use cogview4_cli::run_main;
 
 /// Time the transformer.
 #[derive(Debug, Parser)]
@@ -94,7 +95,7 @@ fn run(cli: Cli) -> Result<()> {
         "median_s": seconds[cli.repeats / 2],
         "min_s": seconds[0],
         "max_s": seconds[cli.repeats - 1],
-        "peak_rss_bytes": cogview4::trainer::bench::peak_memory_bytes(),
+        "peak_rss_bytes": peak_memory_bytes(),
         "device": cli.device.to_string(),
         "dtype": cli.dtype.to_string(),
         "mode": if cli.mode == Mode::Forward { "forward" } else { "train" },

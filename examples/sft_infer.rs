@@ -1,4 +1,4 @@
-//! Draws a picture that follows the edges of a control image; without flags, with the demo pipeline.
+//! Generates a picture that follows the edges of a control image; without flags, with the demo pipeline.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -6,10 +6,12 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use cogview4::model::weights::{load_tensor, save_tensors};
 use cogview4::model::{ComputeDtype, DeviceSpec, files::check_writable};
+use cogview4::pipeline::{check_image_output, numbered};
 use cogview4::{CannyDetector, CogView4ControlPipeline, ControlLatents, ControlRequest, demo};
-use cogview4::{check_image_output, load_image, numbered, save_image, trainer::cli::run_main};
+use cogview4::{load_image, open_image, save_image};
+use cogview4_cli::run_main;
 
-/// Draw a picture with a CogView4 Control model.
+/// Generate a picture with a CogView4 Control model.
 #[derive(Debug, Parser)]
 #[command(rename_all = "snake_case", allow_negative_numbers = true)]
 struct Cli {
@@ -19,7 +21,7 @@ struct Cli {
     /// Folder that replaces the pipeline's transformer
     #[arg(long)]
     transformer: Option<PathBuf>,
-    /// Path or URL of the control image [default: the embedded photograph]
+    /// Path or URL of the control image [default: the demo's drawing]
     #[arg(long)]
     control_image: Option<String>,
     /// What is done to the control image before the pipeline
@@ -37,10 +39,10 @@ struct Cli {
     /// Canny: short side of the edge picture [default: the smaller of height and width]
     #[arg(long)]
     image_resolution: Option<u32>,
-    /// What to draw
+    /// What the picture shows
     #[arg(long, default_value = demo::PROMPT)]
     prompt: String,
-    /// What not to draw
+    /// What the picture should not show
     #[arg(long, default_value = "")]
     negative_prompt: String,
     /// Height in pixels, a multiple of 16 [default: the model's]
@@ -103,7 +105,10 @@ fn run(cli: Cli) -> Result<()> {
     let outputs = numbered(&cli.output, cli.num_images_per_prompt);
     outputs.iter().chain(&cli.output_control).try_for_each(|path| check_image_output(path))?;
     cli.output_latents.iter().try_for_each(|path| check_writable(path))?;
-    let image = load_image(&cli.control_image.unwrap_or_else(demo::control_image)).context("--control_image")?;
+    let image = match &cli.control_image {
+        Some(location) => load_image(location).context("--control_image")?,
+        None => open_image(demo::control_image())?,
+    };
     let mut pipe =
         CogView4ControlPipeline::from_pretrained(cli.pretrained_model_name_or_path.unwrap_or_else(demo::pipeline))
             .device(cli.device)

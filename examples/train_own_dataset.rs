@@ -1,5 +1,6 @@
-//! Widens the demo's base model and trains it on pairs that this program draws itself: discs, with their outlines as control images. Shows the
-//! library's side of training: a data set of one's own, settings, callbacks, and the trained model in the pipeline.
+//! Widens the demo's base model and trains it on pairs that this program makes itself: discs, with their outlines as
+//! control images. Shows the library's side of training: a data set of one's own, settings, callbacks, and the trained
+//! model in the pipeline.
 //!
 //! `cargo run --release --example train_own_dataset`
 
@@ -14,18 +15,18 @@ use image::{Rgb, RgbImage};
 const SIDE: u32 = 64;
 const COLOURS: [(&str, [u8; 3]); 3] = [("red", [220, 40, 30]), ("green", [30, 170, 60]), ("blue", [40, 70, 220])];
 
-/// Discs of three colours at many places, drawn when they are asked for.
+/// Discs of three colours at many places, made when they are asked for.
 struct Discs;
 
 impl Discs {
-    fn draw(index: usize, pixel: impl Fn(f32) -> [u8; 3]) -> RgbImage {
+    fn picture(index: usize, pixel: impl Fn(f32) -> [u8; 3]) -> RgbImage {
         let place = |step: usize| 16.0 + (index * step % 33) as f32;
         let (x, y, radius) = (place(7), place(13), 8.0 + (index % 7) as f32);
         RgbImage::from_fn(SIDE, SIDE, |column, row| Rgb(pixel((column as f32 - x).hypot(row as f32 - y) - radius)))
     }
 
     fn outline(index: usize) -> RgbImage {
-        Self::draw(index, |distance| if distance.abs() < 1.0 { [255; 3] } else { [0; 3] })
+        Self::picture(index, |distance| if distance.abs() < 1.0 { [255; 3] } else { [0; 3] })
     }
 }
 
@@ -36,7 +37,7 @@ impl Dataset for Discs {
 
     fn row(&self, index: usize) -> Result<Row, DataError> {
         let (name, colour) = COLOURS[index % COLOURS.len()];
-        let disc = Self::draw(index, |distance| if distance < 0.0 { colour } else { [245; 3] });
+        let disc = Self::picture(index, |distance| if distance < 0.0 { colour } else { [245; 3] });
         Ok(Row {
             image: Picture::from(disc),
             conditioning_image: Picture::from(Self::outline(index)),

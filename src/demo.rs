@@ -1,5 +1,5 @@
-//! The demo pipeline that comes with the source: small, complete, in diffusers layout, trained on drawings by the example
-//! `make_demo`. `assets/demo/README.md` says how and what it can do.
+//! The demo pipeline that comes with the source: small, complete, in diffusers layout, trained on drawings by the
+//! example `make_demo`. `assets/demo/README.md` says how and what it can do.
 
 use std::path::{Path, PathBuf};
 
@@ -17,13 +17,13 @@ pub fn base_transformer() -> PathBuf {
 }
 
 /// Path of a drawing to take the edges of.
-pub fn control_image() -> String {
+pub fn control_image() -> PathBuf {
     drawing("fox")
 }
 
 /// Path of a drawing that the demo was not trained on: `fox`, `horse`, `seedling`, `boot`, `balloon` or `star`.
-pub fn drawing(name: &str) -> String {
-    pipeline().join("drawings").join(name).with_extension("png").display().to_string()
+pub fn drawing(name: &str) -> PathBuf {
+    pipeline().join("drawings").join(name).with_extension("png")
 }
 
 fn assets() -> &'static Path {

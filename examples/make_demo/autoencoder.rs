@@ -53,7 +53,7 @@ pub(crate) struct VaeArgs {
     /// Steps in which the learning rate would fall to 0
     #[arg(long, default_value_t = 4200)]
     decay_steps: usize,
-    /// Pictures a step
+    /// Pictures per step
     #[arg(long, default_value_t = 32)]
     batch: usize,
     /// Highest learning rate
@@ -153,7 +153,8 @@ fn psnr(vae: &AutoencoderKl, pictures: &Pictures, device: &Device) -> f64 {
     sum / pictures.0.len() as f64
 }
 
-/// Writes the weights, and in the configuration the factor that gives latents of the training pictures a mean square of 1.
+/// Writes the weights, and in the configuration the factor that gives latents of the training pictures a mean square of
+/// 1.
 fn save(vae: &AutoencoderKl, pictures: &Pictures, target: &Path, device: &Device) -> Result<()> {
     let few = pictures.0.iter().step_by(pictures.0.len() / 256).map(|[picture, _]| picture.as_slice());
     let square: f32 = vae.encode(tensor(few, device)).mode().square().mean().into_scalar();

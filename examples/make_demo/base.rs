@@ -1,4 +1,4 @@
-//! The base model, which draws from captions alone.
+//! The base model, which generates from captions alone.
 
 use std::{fs, path::Path};
 
@@ -16,7 +16,7 @@ pub(crate) struct BaseArgs {
     /// Steps
     #[arg(long, default_value_t = 4000)]
     steps: usize,
-    /// Pictures a step
+    /// Pictures per step
     #[arg(long, default_value_t = 48)]
     batch: usize,
     /// Highest learning rate

@@ -1,4 +1,4 @@
-//! The drawings that come with the demo, to draw from their edges.
+//! The drawings that come with the demo, whose edges are control images.
 
 use std::{fs, path::Path};
 

@@ -1,5 +1,5 @@
-//! Makes the demo pipeline that is embedded: data, autoencoder, text encoder, transformers. `assets/demo/README.md` has the
-//! command lines.
+//! Makes the demo pipeline that is embedded: data, autoencoder, text encoder, transformers. `assets/demo/README.md` has
+//! the command lines.
 
 mod autoencoder;
 mod base;
@@ -18,7 +18,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use cogview4::data::{Row, write_parquet};
-use cogview4::trainer::cli::run_main;
+use cogview4_cli::run_main;
 
 /// Make the demo pipeline.
 #[derive(Debug, Parser)]
@@ -46,7 +46,7 @@ enum Command {
     Measure(measure::MeasureArgs),
     /// Write what is embedded, from base and control run
     Ship(ship::ShipArgs),
-    /// Draw the picture of the README
+    /// Generate the picture of the README
     Grid(grid::GridArgs),
 }
 
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         Command::Base(args) => base::train(&cli.folder, &args),
         Command::Measure(args) => measure::measure(&cli.folder, &args),
         Command::Ship(args) => ship::ship(&cli.folder, &args),
-        Command::Grid(args) => grid::draw(&args),
+        Command::Grid(args) => grid::generate(&args),
     })
 }
 

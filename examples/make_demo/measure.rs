@@ -50,8 +50,8 @@ pub(crate) struct MeasureArgs {
     dtype: ComputeDtype,
 }
 
-/// Writes `measures.json`, and `held_out.png` and `other.png` to look at: control image, true picture, drawn with control,
-/// with another's control, without control, and with another colour in the caption.
+/// Writes `measures.json`, and `held_out.png` and `other.png` to look at: control image, true picture, generated with
+/// control, with another's control, without control, and with another colour in the caption.
 pub(crate) fn measure(folder: &Path, args: &MeasureArgs) -> Result<()> {
     let pipeline = args.pipeline.clone().unwrap_or_else(demo::pipeline);
     let base = args.base.clone().unwrap_or_else(|| pipeline.join("base_transformer"));
@@ -65,11 +65,11 @@ pub(crate) fn measure(folder: &Path, args: &MeasureArgs) -> Result<()> {
     let mut measures = serde_json::Map::new();
     for (name, path) in [("held_out", "data/test.parquet"), ("other", "other/test.parquet")] {
         let set = Samples::open(&folder.join(path), args.rows)?;
-        let own = draw(&control, set.requests(&set.captions, &set.controls), args)?;
-        let others = draw(&control, set.requests(&set.captions, &set.shuffled()), args)?;
-        let without = draw(&base, set.captions.chunks(BATCH).map(|part| TextRequest::new(part.to_vec())), args)?;
+        let own = generate(&control, set.requests(&set.captions, &set.controls), args)?;
+        let others = generate(&control, set.requests(&set.captions, &set.shuffled()), args)?;
+        let without = generate(&base, set.captions.chunks(BATCH).map(|part| TextRequest::new(part.to_vec())), args)?;
         let (captions, asked) = set.recoloured();
-        let turned = draw(&control, set.requests(&captions, &set.controls), args)?;
+        let turned = generate(&control, set.requests(&captions, &set.controls), args)?;
         let columns = [&set.controls, &set.pictures, &own, &others, &without, &turned];
         let columns = columns.map(|column| &column[..SHEET_ROWS.min(column.len())]);
         save_image(&sheet(&columns, 2), &folder.join(format!("{name}.png")))?;
@@ -91,7 +91,7 @@ pub(crate) fn measure(folder: &Path, args: &MeasureArgs) -> Result<()> {
     fs::write(&path, format!("{:#}\n", Value::from(measures))).with_context(|| format!("writing {}", path.display()))
 }
 
-fn draw<C: Conditioning>(
+fn generate<C: Conditioning>(
     pipe: &DiffusionPipeline<C>,
     requests: impl Iterator<Item = PipelineRequest<C>>,
     args: &MeasureArgs,
@@ -108,8 +108,8 @@ fn draw<C: Conditioning>(
 fn through(models: &Components, pictures: &[RgbImage]) -> Vec<RgbImage> {
     let back = |part: &[RgbImage]| {
         let pixels = part.iter().map(|picture| picture.as_raw().as_slice());
-        let posterior = models.vae.encode(autoencoder::tensor(pixels, &models.device).cast(models.dtype));
-        VaeImageProcessor.postprocess(models.vae.decode(posterior.mode().cast(models.dtype)))
+        let posterior = models.vae().encode(autoencoder::tensor(pixels, models.device()).cast(models.dtype()));
+        VaeImageProcessor.postprocess(models.vae().decode(posterior.mode().cast(models.dtype())))
     };
     pictures.chunks(BATCH).flat_map(back).collect()
 }

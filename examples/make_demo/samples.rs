@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::colour;
 
-/// Rows that are drawn together.
+/// Rows that are generated together.
 pub(crate) const BATCH: usize = 16;
 /// A pixel with a channel darker than this is drawing, not white background.
 const BACKGROUND: u8 = 240;
@@ -44,7 +44,8 @@ impl Samples {
             .map(|(captions, controls)| ControlRequest::new(captions.to_vec(), controls.to_vec()))
     }
 
-    /// For each row, the control image of the one half a set away: next to each other stand variants of the same drawing.
+    /// For each row, the control image of the one half a set away: next to each other stand variants of the same
+    /// drawing.
     pub(crate) fn shuffled(&self) -> Vec<RgbImage> {
         let mut controls = self.controls.clone();
         controls.rotate_left(self.controls.len() / 2);
@@ -64,11 +65,11 @@ impl Samples {
     }
 
     /// How well pictures fit the rows.
-    pub(crate) fn compare(&self, drawn: &[RgbImage]) -> Result<Value> {
+    pub(crate) fn compare(&self, pictures: &[RgbImage]) -> Result<Value> {
         let (mut own, mut shuffled, mut near, mut far) = (0.0, 0.0, 0.0, 0.0);
-        let count = drawn.len() as f64;
+        let count = pictures.len() as f64;
         for ((picture, truth), (control, other)) in
-            drawn.iter().zip(&self.pictures).zip(self.controls.iter().zip(self.shuffled()))
+            pictures.iter().zip(&self.pictures).zip(self.controls.iter().zip(self.shuffled()))
         {
             let canny = CannyDetector::for_size(picture);
             own += canny.fidelity(picture, control)? / count;
@@ -86,7 +87,8 @@ impl Samples {
         }))
     }
 
-    /// The part of the rows where the mean colour of the drawing, not of its background, moved towards the colour asked for.
+    /// The part of the rows where the mean colour of the drawing, not of its background, moved towards the colour asked
+    /// for.
     pub(crate) fn right_colours(&self, before: &[RgbImage], after: &[RgbImage], asked: &[[f64; 3]]) -> f64 {
         let is_right = |row: usize| {
             let [before, after] = [before, after].map(|set| foreground(&set[row], &self.pictures[row]));
@@ -105,7 +107,7 @@ fn foreground(picture: &RgbImage, truth: &RgbImage) -> [f64; 3] {
         .filter(|(_, truth)| truth.0.iter().any(|&channel| channel < BACKGROUND))
         .map(|(pixel, _)| pixel.0)
         .collect();
-    [0, 1, 2].map(|channel| mean(drawn.iter().map(|pixel| f64::from(pixel[channel]))))
+    [0, 1, 2].map(|channel| mean(pictures.iter().map(|pixel| f64::from(pixel[channel]))))
 }
 
 /// Mean difference of all bytes.

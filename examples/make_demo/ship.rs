@@ -1,4 +1,5 @@
-//! The pipeline as it is embedded: bfloat16, in small files, with the base model's transformer beside the control model's.
+//! The pipeline as it is embedded: bfloat16, in small files, with the base model's transformer beside the control
+//! model's.
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
-//! What surrounds autoencoder and transformer: a tokenizer trained on the captions, a text encoder with random weights that
-//! stays as it is, the scheduler, the transformer that training begins with.
+//! What surrounds autoencoder and transformer: a tokenizer trained on the captions, a text encoder with random weights
+//! that stays as it is, the scheduler, the transformer that training begins with.
 
 use std::{collections::HashSet, fs, path::Path, str::FromStr};
 
@@ -20,7 +20,10 @@ use tokenizers::{
 /// The special tokens of GLM-4 that a prompt meets, in the order of their ids.
 const SPECIAL_TOKENS: [&str; 6] = ["<|endoftext|>", "[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>"];
 /// How GLM-4 parts a text into words.
-const WORDS: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+const WORDS: &str = concat!(
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+",
+    "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+);
 const VOCABULARY: usize = 1536;
 const TEXT_WIDTH: usize = 128;
 const TEXT_LAYERS: usize = 3;

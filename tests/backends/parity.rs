@@ -2,11 +2,12 @@
 
 use burn::tensor::Tensor;
 use cogview4::{
-    CogView4ControlPipeline, ControlRequest, OutputType, load_image,
+    CogView4ControlPipeline, ControlRequest, OutputType,
     model::{
         AutoencoderKl, CogView4Transformer, CogView4TransformerConfig, ComputeDtype, GlmModel,
         transformer::{SizeConditions, TransformerInputs},
     },
+    open_image,
 };
 
 use crate::{
@@ -129,7 +130,7 @@ pub(crate) fn whole_runs(backend: &Backend) {
             backend.assert_close("latents", output.latents, expected, MODEL_TOLERANCE);
             for (number, image) in output.images.iter().enumerate() {
                 let file = folder.join(format!("picture-{index}-{}.png", number + 1));
-                let expected = load_image(file.to_str().unwrap()).unwrap();
+                let expected = open_image(file).unwrap();
                 let pairs = image.iter().zip(expected.iter());
                 let sum: u64 = pairs.map(|(&a, &b)| u64::from(a.abs_diff(b))).sum();
                 assert!(sum as f64 / (image.len() as f64) < 0.5, "{name}: picture {index}-{number}");
@@ -166,7 +167,7 @@ fn cases(name: &str) -> Vec<serde_json::Value> {
 }
 
 fn request(name: &str, case: &serde_json::Value) -> ControlRequest {
-    let control = load_image(fixtures().join(name).join("control.png").to_str().unwrap()).unwrap();
+    let control = open_image(fixtures().join(name).join("control.png")).unwrap();
     let text = |key: &str| case[key].as_str().unwrap();
     let number = |key: &str| case[key].as_u64().unwrap() as usize;
     ControlRequest::new(text("prompt"), control)

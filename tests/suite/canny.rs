@@ -1,12 +1,12 @@
 //! Edges against OpenCV.
 
-use cogview4::{CannyDetector, load_image};
+use cogview4::{CannyDetector, open_image};
 use image::RgbImage;
 
 use crate::support::{fixtures, json};
 
 fn open(name: &str) -> RgbImage {
-    load_image(fixtures().join("canny").join(name).to_str().unwrap()).unwrap()
+    open_image(fixtures().join("canny").join(name)).unwrap()
 }
 
 #[test]
@@ -14,7 +14,7 @@ fn not_one_pixel_differs_at_native_size() {
     for case in json("canny/cases.json").as_array().unwrap() {
         let name = case["image"].as_str().unwrap();
         let image = match name {
-            "photo" => load_image(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/chelsea.png")).unwrap(),
+            "photo" => open_image(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/chelsea.png")).unwrap(),
             _ => open(&format!("{name}.png")),
         };
         let short_side = image.width().min(image.height());

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Output},
 };
 
-use cogview4::{CannyDetector, load_image, model::weights::load_tensor};
+use cogview4::{CannyDetector, model::weights::load_tensor, open_image};
 use image::RgbImage;
 
 use crate::support::{MODEL_TOLERANCE, Parts, assert_close, device, fixtures, json};
@@ -20,7 +20,7 @@ fn example(name: &str) -> PathBuf {
 }
 
 fn open(path: &Path) -> RgbImage {
-    load_image(path.to_str().unwrap()).unwrap()
+    open_image(path).unwrap()
 }
 
 /// Runs the program in a folder of its own.
@@ -35,7 +35,7 @@ fn run(folder: &Path, flags: &[&str]) {
 }
 
 #[test]
-fn without_flags_it_draws_a_picture_that_follows_its_edges() {
+fn without_flags_it_generates_a_picture_that_follows_its_edges() {
     let folder = tempfile::tempdir().unwrap();
     run(folder.path(), &["--output_control", "control.png", "--output_latents", "latents.safetensors"]);
     let latents = |path: &Path| load_tensor::<4>(path, "latents", &device()).unwrap();
@@ -48,15 +48,15 @@ fn without_flags_it_draws_a_picture_that_follows_its_edges() {
 }
 
 #[test]
-fn the_picture_of_the_readme_is_what_its_command_draws() {
+fn the_picture_of_the_readme_is_what_its_command_generates() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("demo.png");
     let status = Command::new(example("make_demo")).arg("grid").arg("--output").arg(&output).status().unwrap();
     assert!(status.success());
     let expected = open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo.png"));
-    let drawn = open(&output);
-    assert_eq!(drawn.dimensions(), expected.dimensions());
-    let difference = drawn.iter().zip(expected.iter()).map(|(a, b)| a.abs_diff(*b)).max();
+    let found = open(&output);
+    assert_eq!(found.dimensions(), expected.dimensions());
+    let difference = found.iter().zip(expected.iter()).map(|(a, b)| a.abs_diff(*b)).max();
     assert!(difference <= Some(2), "{difference:?}");
 }
 
@@ -92,7 +92,7 @@ fn flags_reach_the_pipeline() {
     let latents = || load_tensor::<4>(&folder.path().join("out.safetensors"), "latents", &device()).unwrap();
     let expected = Parts::open("plain/latents.safetensors").tensor("0.latents");
     assert_close("latents", latents(), expected, MODEL_TOLERANCE);
-    let drawn = latents();
+    let plain = latents();
 
     // Noise from a file, another transformer folder, and the control latents drawn.
     let transformer = format!("{pipeline}/transformer");
@@ -102,7 +102,7 @@ fn flags_reach_the_pipeline() {
     let sampled = latents();
     run(folder.path(), &more);
     assert_close("the same seed", latents(), sampled.clone(), 0.0);
-    let difference: f32 = (sampled - drawn).abs().max().into_scalar();
+    let difference: f32 = (sampled - plain).abs().max().into_scalar();
     assert!(difference > 1e-3, "drawn control latents and hidden pads change the picture");
     std::fs::rename(folder.path().join("out.safetensors"), folder.path().join("noise.safetensors")).unwrap();
     run(folder.path(), &[&flags("2")[..], &["--latents", "noise.safetensors"]].concat());

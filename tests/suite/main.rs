@@ -6,6 +6,7 @@
 
 mod canny;
 mod cli;
+mod folder;
 mod hostile;
 mod images;
 mod parameters;

@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 use burn::tensor::{Shape, Tensor};
 use cogview4::{
     CogView4ControlPipeline, CogView4Pipeline, Conditioning, ControlImage, ControlRequest, OutputType, PipelineRequest,
-    Prompt, PromptEmbeds, StepEnd, TextRequest, load_image,
+    Prompt, PromptEmbeds, StepEnd, TextRequest,
     model::{AutoencoderKl, ComputeDtype},
+    open_image,
 };
 use serde_json::Value;
 
@@ -22,7 +23,7 @@ fn tensors() -> Parts {
 
 fn control(number: usize) -> image::RgbImage {
     let file = fixtures().join("parameters").join(format!("control-{number}.png"));
-    load_image(file.to_str().unwrap()).unwrap()
+    open_image(file).unwrap()
 }
 
 fn case(name: &str) -> Value {

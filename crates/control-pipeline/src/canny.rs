@@ -45,7 +45,8 @@ impl Default for CannyDetector {
 }
 
 impl CannyDetector {
-    /// A detector for pictures of this size, which enlarges and shrinks nothing where the short side is a multiple of 64.
+    /// A detector for pictures of this size, which enlarges and shrinks nothing where the short side is a multiple of
+    /// 64.
     pub fn for_size(image: &RgbImage) -> Self {
         let short = image.width().min(image.height());
         Self { detect_resolution: short, image_resolution: short, ..Self::default() }

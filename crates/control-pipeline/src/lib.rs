@@ -1,6 +1,6 @@
-//! Images and prompts in, images out: [`CogView4ControlPipeline`] and [`CogView4Pipeline`], with the image and text handling around the
-//! models of `cogview4-model`. The API follows diffusers' `CogView4ControlPipeline` and controlnet_aux's
-//! `CannyDetector`.
+//! Images and prompts in, images out: [`CogView4ControlPipeline`] and [`CogView4Pipeline`], with the image and text
+//! handling around the models of `cogview4-model`. The API follows diffusers' `CogView4ControlPipeline` and
+//! controlnet_aux's `CannyDetector`.
 
 mod canny;
 mod error;

@@ -80,8 +80,8 @@ impl PromptTokenizer {
         Ok(encoding.len() + self.special_tokens)
     }
 
-    /// Tokenizes one prompt with its special tokens: cut to `max_sequence_length`, then padded on the left to a multiple
-    /// of 16.
+    /// Tokenizes one prompt with its special tokens: cut to `max_sequence_length`, then padded on the left to a
+    /// multiple of 16.
     ///
     /// # Errors
     /// A maximum that leaves no room for the special tokens.

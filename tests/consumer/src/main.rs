@@ -1,11 +1,11 @@
-//! Draws a picture of the demo with nothing but the library, and looks whether it follows its edges.
+//! Generates a picture with the demo and nothing but the library, and looks whether it follows its edges.
 
 use std::ops::ControlFlow;
 
-use cogview4::{CannyDetector, CogView4ControlPipeline, ControlRequest, demo, load_image};
+use cogview4::{CannyDetector, CogView4ControlPipeline, ControlRequest, demo, open_image};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let drawing = load_image(&demo::control_image())?;
+    let drawing = open_image(demo::control_image())?;
     let canny = CannyDetector::for_size(&drawing);
     let edges = canny.detect(&drawing)?;
     let pipe = CogView4ControlPipeline::from_pretrained(demo::pipeline()).load()?;
@@ -20,6 +20,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if steps != 20 || fidelity < 0.7 {
         return Err(format!("an edge F1 of {fidelity} after {steps} steps").into());
     }
-    println!("drew a picture of {} x {} pixels in {steps} steps, edge F1 {fidelity:.2}", picture.width(), picture.height());
+    let (width, height) = picture.dimensions();
+    println!("a picture of {width} x {height} pixels in {steps} steps, edge F1 {fidelity:.2}");
     Ok(())
 }

@@ -31,8 +31,8 @@ pub fn decode_image(bytes: Vec<u8>) -> Result<RgbImage, PictureError> {
     limits.max_alloc = Some(MAX_DECODE_BYTES);
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder()?;
-    // `into_decoder` only hands the limit to the format's decoder, whose own buffers it bounds. What is allocated here is
-    // the whole picture, and a copy as RGB: a header of a few bytes can ask for any size.
+    // `into_decoder` only hands the limit to the format's decoder, whose own buffers it bounds. What is allocated here
+    // is the whole picture, and a copy as RGB: a header of a few bytes can ask for any size.
     let (width, height) = decoder.dimensions();
     limits.reserve(decoder.total_bytes())?;
     limits.reserve(u64::from(width).saturating_mul(u64::from(height)).saturating_mul(RGB_BYTES))?;

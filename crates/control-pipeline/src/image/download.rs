@@ -22,8 +22,8 @@ pub(super) fn download(url: &str) -> Result<Vec<u8>, String> {
     fetch().map_err(|error| error.to_string().replace(url, &shown(url)))
 }
 
-/// A location as it may be shown and kept: of a URL, user, password, query and fragment are cut, which may hold secrets; a
-/// path stays as it is.
+/// A location as it may be shown and kept: of a URL, user, password, query and fragment are cut, which may hold
+/// secrets; a path stays as it is.
 ///
 /// ```
 /// use cogview4_control_pipeline::shown;

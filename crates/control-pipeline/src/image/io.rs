@@ -16,7 +16,8 @@ use super::{
 use crate::error::{PipelineError, Result};
 
 /// Loads a picture from a path or an `http(s)` URL, turned upright by its EXIF orientation, as RGB (transparency is
-/// dropped), as `diffusers.utils.load_image` does. Where only a path is meant, [`open_image`] never looks at the network.
+/// dropped), as `diffusers.utils.load_image` does. Where only a path is meant, [`open_image`] never looks at the
+/// network.
 ///
 /// ```no_run
 /// use cogview4_control_pipeline::{load_image, save_image};

@@ -42,7 +42,7 @@ pub(crate) fn resize_opencv(image: &RgbImage, width: u32, height: u32, interpola
         .collect();
     let round = if interpolation == Interpolation::Lanczos4 { combine_rows } else { combine_two_rows };
     let bytes = rows.iter().flat_map(|taps| round(&widened, taps)).collect();
-    RgbImage::from_raw(width, height, bytes).expect("invariant: one byte a pixel and channel")
+    RgbImage::from_raw(width, height, bytes).expect("invariant: one byte per pixel and channel")
 }
 
 /// Source index and weight; indices beyond the edge are already moved to it.
@@ -170,7 +170,7 @@ fn resize_area(image: &RgbImage, width: u32, height: u32) -> RgbImage {
         }
         bytes.extend(sums.into_iter().map(to_byte));
     }
-    RgbImage::from_raw(width, height, bytes).expect("invariant: one byte a pixel and channel")
+    RgbImage::from_raw(width, height, bytes).expect("invariant: one byte per pixel and channel")
 }
 
 /// Source pixels that an output pixel covers, with the part of it that each makes up.

@@ -1,5 +1,5 @@
-//! Pillow's `Image.resize` for RGB, bit-equal: one pass along each axis, with coefficients in fixed point and rounding to
-//! bytes between the passes, so their order matters. Source: `src/libImaging/Resample.c` of Pillow 13.0.
+//! Pillow's `Image.resize` for RGB, bit-equal: one pass along each axis, with coefficients in fixed point and rounding
+//! to bytes between the passes, so their order matters. Source: `src/libImaging/Resample.c` of Pillow 13.0.
 
 use ::image::RgbImage;
 
@@ -135,7 +135,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_flat_picture_stays_flat(size in (1_u32..60, 1_u32..60), target in (1_u32..60, 1_u32..60), byte: u8, lanczos: bool) {
+        fn a_flat_picture_stays_flat(
+            size in (1_u32..60, 1_u32..60),
+            target in (1_u32..60, 1_u32..60),
+            byte: u8, lanczos: bool) {
             let image = RgbImage::from_pixel(size.0, size.1, ::image::Rgb([byte, 255 - byte, 7]));
             let filter = if lanczos { Filter::Lanczos } else { Filter::Bilinear };
             let resized = resize(&image, target.0, target.1, filter);

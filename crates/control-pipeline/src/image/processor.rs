@@ -56,7 +56,7 @@ impl VaeImageProcessor {
             .take(batch)
             .map(|image| {
                 RgbImage::from_raw(width as u32, height as u32, image.iter().map(byte).collect())
-                    .expect("invariant: one byte a pixel and channel")
+                    .expect("invariant: one byte per pixel and channel")
             })
             .collect()
     }

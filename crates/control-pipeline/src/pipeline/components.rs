@@ -32,8 +32,8 @@ pub struct ComponentParts {
 }
 
 impl Components {
-    /// Models that were loaded one by one; [`from_components`](crate::DiffusionPipeline::from_components) checks that they
-    /// fit each other.
+    /// Models that were loaded one by one; [`from_components`](crate::DiffusionPipeline::from_components) checks that
+    /// they fit each other.
     pub fn new(parts: ComponentParts) -> Self {
         Self(parts)
     }

@@ -18,8 +18,8 @@ use crate::{
 pub enum ControlImage {
     /// One picture for all prompts, or one for each; any size.
     Images(Vec<RgbImage>),
-    /// `[B, 3, H, W]` in [0, 1], or in [-1, 1] where a value is below 0; `B` is 1 or the number of prompts. It is resized
-    /// as a picture is, by way of bytes, where the size is not that of the result.
+    /// `[B, 3, H, W]` in [0, 1], or in [-1, 1] where a value is below 0; `B` is 1 or the number of prompts. It is
+    /// resized as a picture is, by way of bytes, where the size is not that of the result.
     Tensor(Tensor<4>),
 }
 

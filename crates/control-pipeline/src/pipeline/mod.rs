@@ -7,6 +7,7 @@ mod control;
 mod folder;
 mod loader;
 mod noise;
+mod output;
 mod prompt;
 mod request;
 mod run;
@@ -23,8 +24,9 @@ pub use configs::{InputChannels, PipelineConfigs};
 pub use control::{Conditioning, Control, ControlImage, ControlLatents, ParseControlLatentsError};
 pub use folder::{Component, PipelineFolder};
 pub use loader::{PipelineLoader, TransformerSource};
+pub use output::{CogView4PipelineOutput, OutputType};
 pub use prompt::{Prompt, PromptEmbeds};
-pub use request::{CogView4PipelineOutput, ControlRequest, OutputType, PipelineRequest, TextRequest};
+pub use request::{ControlRequest, PipelineRequest, TextRequest};
 pub use sampler::{Sampler, StepEnd};
 
 /// Generates pictures from prompts and control images.
@@ -32,7 +34,9 @@ pub use sampler::{Sampler, StepEnd};
 /// ```no_run
 /// use cogview4_control_pipeline::{CannyDetector, CogView4ControlPipeline, ControlRequest, open_image};
 ///
-/// let pipe = CogView4ControlPipeline::from_pretrained("CogView4-Control").transformer("checkpoint-500/transformer").load()?;
+/// let pipe = CogView4ControlPipeline::from_pretrained("CogView4-Control")
+///     .transformer("checkpoint-500/transformer")
+///     .load()?;
 /// let edges = CannyDetector::default().detect(&open_image("fox.png")?)?;
 /// let output = pipe.generate(&ControlRequest::new("a red fox in the snow", edges).seed(42))?;
 /// output.images[0].save("cogview4.png")?;
@@ -96,8 +100,9 @@ impl<C: Conditioning> DiffusionPipeline<C> {
         self.components.configs().default_size()
     }
 
-    /// Embeds prompts, to use them in several requests: `[B, S, text_embed_dim]`. Each text is embedded by itself; where
-    /// lengths differ, pads in front line them up and are hidden. `strict_text_mask` hides each text's own pads too.
+    /// Embeds prompts, to use them in several requests: `[B, S, text_embed_dim]`. Each text is embedded by itself;
+    /// where lengths differ, pads in front line them up and are hidden. `strict_text_mask` hides each text's own pads
+    /// too.
     ///
     /// # Errors
     /// [`PipelineError`](crate::PipelineError) for no text, or a `max_sequence_length` that leaves no room.
@@ -129,8 +134,8 @@ impl<C: Conditioning> DiffusionPipeline<C> {
         self.generate_with(request, |_| ControlFlow::Continue(()))
     }
 
-    /// Generates pictures and calls back after each step. The callback may change latents and embeddings; when it breaks, no
-    /// further step is made, and what the latents are by then is decoded.
+    /// Generates pictures and calls back after each step. The callback may change latents and embeddings; when it
+    /// breaks, no further step is made, and what the latents are by then is decoded.
     ///
     /// ```no_run
     /// # use cogview4_control_pipeline::{CogView4Pipeline, TextRequest};

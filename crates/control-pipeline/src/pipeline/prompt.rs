@@ -4,7 +4,8 @@ use burn::tensor::{Bool, Tensor};
 
 use crate::error::{PipelineError, Result};
 
-/// What to generate: texts, or their embeddings. Made by `into` from `&str`, `String`, lists of them, or [`PromptEmbeds`].
+/// What to generate: texts, or their embeddings. Made by `into` from `&str`, `String`, lists of them, or
+/// [`PromptEmbeds`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 #[expect(clippy::large_enum_variant, reason = "a request holds two")]
@@ -70,8 +71,8 @@ impl PromptEmbeds {
         Self { embeds, hidden: None }
     }
 
-    /// One batch of several: shorter ones get zeros in front, which are hidden, so that no prompt's result depends on its
-    /// neighbours.
+    /// One batch of several: shorter ones get zeros in front, which are hidden, so that no prompt's result depends on
+    /// its neighbours.
     ///
     /// # Panics
     /// When there is nothing to stack, or widths differ.

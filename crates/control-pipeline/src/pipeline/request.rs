@@ -1,10 +1,9 @@
-//! What a picture is asked for with, and what comes back. Names and defaults are those of the reference's `__call__`.
+//! What a picture is asked for with. Names and defaults are those of the reference's `__call__`.
 
 use burn::tensor::Tensor;
 use cogview4_model::scheduler::StepSchedule;
-use image::RgbImage;
 
-use super::{Conditioning, Control, ControlImage, ControlLatents, Prompt};
+use super::{Conditioning, Control, ControlImage, ControlLatents, OutputType, Prompt};
 use crate::error::{PipelineError, Result};
 
 /// Height and width must be multiples of this, whatever the VAE.
@@ -51,18 +50,6 @@ pub struct PipelineRequest<C> {
     pub(super) crops_coords_top_left: [usize; 2],
     pub(super) output_type: OutputType,
     pub(super) strict_text_mask: bool,
-}
-
-/// What comes back beside the final latents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OutputType {
-    /// Pictures.
-    #[default]
-    Image,
-    /// Pixels, `[B, 3, H, W]` f32 in [0, 1].
-    Tensor,
-    /// Latents only; nothing is decoded.
-    Latent,
 }
 
 impl ControlRequest {
@@ -288,16 +275,4 @@ pub(super) fn check_side(what: &'static str, side: usize, multiple: usize) -> Re
         return Err(PipelineError::bad_input(what, reason));
     }
     Ok(())
-}
-
-/// What a request gives; the pictures of a prompt stand together.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct CogView4PipelineOutput {
-    /// The pictures, for [`OutputType::Image`].
-    pub images: Vec<RgbImage>,
-    /// The pixels, for [`OutputType::Tensor`].
-    pub pixels: Option<Tensor<4>>,
-    /// The final latents before decoding, `[B, C, H / s, W / s]` f32.
-    pub latents: Tensor<4>,
 }
