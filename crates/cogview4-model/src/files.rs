@@ -31,8 +31,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     file.commit()
 }
 
-/// A file that is written under another name in the same folder, and put in its place once it is complete. Dropped before
-/// that, it leaves nothing behind.
+/// A file that is written under another name in the same folder, and put in its place once it is complete. Dropped
+/// before that, it leaves nothing behind.
 ///
 /// ```
 /// use std::io::Write;

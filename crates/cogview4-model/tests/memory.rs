@@ -1,4 +1,5 @@
-//! How much memory writing takes, counted by the program's allocator. A program of its own, as nothing else may allocate.
+//! How much memory writing takes, counted by the program's allocator. A program of its own, as nothing else may
+//! allocate.
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

@@ -1,5 +1,5 @@
-//! How the C library's allocator treats large tensors of libtorch. Nothing is changed with C libraries other than glibc,
-//! and where the environment has a `MALLOC_` variable.
+//! How the C library's allocator treats large tensors of libtorch. Nothing is changed with C libraries other than
+//! glibc, and where the environment has a `MALLOC_` variable.
 
 use burn::tensor::Device;
 
@@ -13,11 +13,12 @@ pub(super) fn keep_freed_memory() {
     glibc::keep(true);
 }
 
-/// While this lives, the memory of large tensors that are freed goes back to the system instead of being kept for the next
-/// ones. Devices other than libtorch's CPU need nothing of the kind, and nothing is changed for them.
+/// While this lives, the memory of large tensors that are freed goes back to the system instead of being kept for the
+/// next ones. Devices other than libtorch's CPU need nothing of the kind, and nothing is changed for them.
 ///
-/// For work that keeps something small between large things that it frees, as packing does for each row: glibc before 2.38
-/// finds no place for libtorch's aligned memory between the small things, and 14,000 small pictures made it grow by 8 GB.
+/// For work that keeps something small between large things that it frees, as packing does for each row: glibc before
+/// 2.38 finds no place for libtorch's aligned memory between the small things, and 14,000 small pictures made it grow
+/// by 8 GB.
 #[derive(Debug)]
 #[must_use = "it ends when this is dropped"]
 pub struct ReturnFreedMemory {

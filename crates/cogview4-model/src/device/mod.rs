@@ -1,7 +1,8 @@
 //! The one place that decides where and in which number type the computation runs.
 //!
 //! `--device` and `--dtype` are parsed here; nothing else in the workspace matches on device names or dtypes. What one
-//! backend wants to be treated like stands here too, so that callers say what they mean and not which backend they run on.
+//! backend wants to be treated like stands here too, so that callers say what they mean and not which backend they run
+//! on.
 
 mod dtype;
 mod memory;

@@ -13,6 +13,6 @@ mod tests;
 pub use activation::{gelu_tanh, silu};
 pub use attention::{AttentionMask, attention};
 pub use linear::linear;
-pub use norm::{gated_add, layer_norm, modulate};
+pub use norm::{gated_add, modulate};
 pub use picture::{conv2d, group_norm};
 pub use rotary::{RotaryTable, norm_rotate, rotate_pairs};

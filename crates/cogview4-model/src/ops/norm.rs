@@ -1,30 +1,16 @@
 //! Layer norm without weights, and the modulations around it: in f32, rounded once.
 
-use burn::tensor::{DType, Tensor, module};
+use burn::tensor::{Tensor, module};
 
-use super::fused;
+use super::fused::{self, wide};
 
-/// Normalises the last axis to mean 0 and variance 1, in f32.
-///
-/// # Shapes
-/// `[..., D]`, unchanged.
-pub fn layer_norm<const D: usize>(input: Tensor<D>, eps: f64) -> Tensor<D> {
-    let dtype = input.dtype();
-    wide_layer_norm(input, eps).cast(dtype)
-}
-
-/// The same, left in f32, or in f64 where that is what comes.
+/// Normalises the last axis to mean 0 and variance 1: in f32, or in f64 where that is what comes, and left so.
 pub(super) fn wide_layer_norm<const D: usize>(input: Tensor<D>, eps: f64) -> Tensor<D> {
     let wide = wide(input.dtype());
     let width = input.dims()[D - 1];
     // Burn's fused norm insists on a weight.
     let ones = Tensor::ones([width], (&input.device(), wide));
     module::layer_norm(input.cast(wide), ones, None, eps)
-}
-
-/// The type in which norms and what is around them are computed.
-pub(super) fn wide(dtype: DType) -> DType {
-    if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }
 
 /// Normalises the last axis, then scales and shifts it: `layer_norm(input) * (1 + scale) + shift`.

@@ -2,7 +2,6 @@
 
 use burn::tensor::{DType, Tensor, module, ops::ConvOptions};
 
-#[cfg(feature = "libtorch")]
 use super::fused;
 
 /// A convolution with zeros around the picture: `(before, after)` in each direction.
@@ -16,7 +15,6 @@ pub fn conv2d(
     stride: usize,
     padding: (usize, usize),
 ) -> Tensor<4> {
-    #[cfg(feature = "libtorch")]
     if padding.0 == padding.1
         && let Some(output) = fused::conv2d(&input, &weight, &bias, stride, padding.0)
     {
@@ -31,7 +29,6 @@ pub fn conv2d(
 /// # Shapes
 /// `input` `[B, C, H, W]`, unchanged; `weight` and `bias` `[C]`.
 pub fn group_norm(input: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, groups: usize, eps: f64) -> Tensor<4> {
-    #[cfg(feature = "libtorch")]
     if let Some(output) = fused::group_norm(&input, &weight, &bias, groups, eps) {
         return output;
     }

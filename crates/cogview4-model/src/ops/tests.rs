@@ -1,5 +1,6 @@
-//! Fused kernels, forward and backward, against the composed operations: f64 tensors take the composed path, f32 tensors
-//! the kernels. The attention's composed path is itself held against the formula and against finite differences.
+//! Fused kernels, forward and backward, against the composed operations: f64 tensors take the composed path, f32
+//! tensors the kernels. The attention's composed path is itself held against the formula and against finite
+//! differences.
 
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData, activation::softmax};
 

@@ -26,7 +26,8 @@ macro_rules! track_path {
 }
 pub(super) use track_path;
 
-/// All parameters in the module's order, to be written: each is read, in `dtype` where that is given, when it is its turn.
+/// All parameters in the module's order, to be written: each is read, in `dtype` where that is given, when it is its
+/// turn.
 pub fn parameter_sources<M: Module>(module: &M, dtype: Option<DType>) -> Vec<(String, TensorSource<'static>)> {
     let mut visitor = Sources { path: Vec::new(), dtype, found: Vec::new() };
     module.visit(&mut visitor);
@@ -38,8 +39,8 @@ pub fn for_each_parameter<M: Module>(module: &M, visit: impl FnMut(&str, TensorD
     module.visit(&mut Reader { path: Vec::new(), visit });
 }
 
-/// Takes the gradients of all parameters that have one, one after another in the module's order; the function is given key
-/// and values.
+/// Takes the gradients of all parameters that have one, one after another in the module's order; the function is given
+/// key and values.
 pub fn for_each_gradient<M: Module>(module: &M, gradients: Gradients, take: impl FnMut(&str, TensorData)) {
     module.visit(&mut GradientTaker { path: Vec::new(), gradients, take });
 }

@@ -23,8 +23,8 @@ use crate::{
     files::{AtomicFile, write_atomic},
 };
 
-/// Writes named tensors to one safetensors file, as f32 or bf16. The file is there whole or not at all, and at no time is
-/// more than one tensor in memory beside what the sources hold. Of tensors of the same name the last is written.
+/// Writes named tensors to one safetensors file, as f32 or bf16. The file is there whole or not at all, and at no time
+/// is more than one tensor in memory beside what the sources hold. Of tensors of the same name the last is written.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};

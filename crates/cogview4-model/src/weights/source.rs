@@ -5,8 +5,8 @@ use std::fmt;
 use burn::tensor::{DType, TensorData};
 use safetensors::Dtype;
 
-/// A tensor to write, as f32 or bf16. Its values are made when they are written, and gone before those of the next tensor
-/// are made.
+/// A tensor to write, as f32 or bf16. Its values are made when they are written, and gone before those of the next
+/// tensor are made.
 ///
 /// ```
 /// use burn::tensor::{DType, TensorData};
@@ -27,8 +27,8 @@ pub struct TensorSource<'a> {
 }
 
 impl<'a> TensorSource<'a> {
-    /// A tensor of this shape; `read` makes its values when it is their turn. It is written as bf16 where `dtype` is that,
-    /// else as f32, and values of another type are converted.
+    /// A tensor of this shape; `read` makes its values when it is their turn. It is written as bf16 where `dtype` is
+    /// that, else as f32, and values of another type are converted.
     pub fn new(dtype: DType, shape: impl Into<Vec<usize>>, read: impl FnOnce() -> TensorData + 'a) -> Self {
         let dtype = if dtype == DType::BF16 { DType::BF16 } else { DType::F32 };
         Self { dtype, shape: shape.into(), read: Box::new(read) }

@@ -126,6 +126,8 @@ fn gradients_are_taken_by_key() {
     let input = Tensor::<2>::ones([5, 3], &device().autodiff());
     let mut taken = Vec::new();
     let gradients = layer.forward(input).sum().backward();
-    for_each_gradient(&layer, gradients, |key, data| taken.push((key.to_owned(), data.try_to_vec::<f32>().expect("f32"))));
+    for_each_gradient(&layer, gradients, |key, data| {
+        taken.push((key.to_owned(), data.try_to_vec::<f32>().expect("f32")))
+    });
     assert_eq!(taken, [("weight".to_owned(), vec![5.0; 6]), ("bias".to_owned(), vec![5.0; 2])]);
 }

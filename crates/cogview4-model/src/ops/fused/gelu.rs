@@ -1,5 +1,5 @@
-//! GELU in its tanh form with a backward of its own, on every backend: of the widest tensor of a block only the input is
-//! kept. Computed in f32 at least, and rounded once.
+//! GELU in its tanh form with a backward of its own, on every backend: of the widest tensor of a block only the input
+//! is kept. Computed in f32 at least, and rounded once.
 
 use burn::{
     backend::{
@@ -13,7 +13,7 @@ use burn::{
 
 use super::{
     autodiff::{inner, record},
-    composed::{cast, wide},
+    precision::{cast, wide},
 };
 
 /// `2 sqrt(2 / pi)`.

@@ -6,13 +6,12 @@ use burn::{
 };
 
 use super::{
-    FusedOps,
-    attention::AttentionOps,
-    composed,
+    attention::{AttentionOps, composed},
     gelu::GeluOps,
     host::{self, HostTensor, Value},
-    layers::{LayerOps, RecordedLayerOps},
     linear::LinearOps,
+    picture::{PictureOps, RecordedPictureOps},
+    rows::RowOps,
     simd,
 };
 
@@ -42,8 +41,8 @@ impl HostTensor for TchTensor {
         let dims: Vec<i64> = dims.iter().map(|&dim| dim as i64).collect();
         let output = Self::new(tch::Tensor::empty(dims, (self.tensor.kind(), self.tensor.device())));
         assert!(output.is_host::<T>(), "invariant: values of this type, in order, on the CPU");
-        // SAFETY: as above, and nobody else has the new tensor. Its values are not set, and only written to: any bits are
-        // a value of `T`.
+        // SAFETY: as above, and nobody else has the new tensor. Its values are not set, and only written to: any bits
+        // are a value of `T`.
         fill(unsafe { std::slice::from_raw_parts_mut(output.tensor.data_ptr().cast(), output.tensor.numel()) });
         output
     }
@@ -153,7 +152,7 @@ impl LinearOps for LibTorch {
     }
 }
 
-impl FusedOps for LibTorch {
+impl RowOps for LibTorch {
     host_ops!();
 
     fn fused_silu(input: TchTensor) -> TchTensor {
@@ -170,7 +169,7 @@ fn is_host(tensor: &TchTensor) -> bool {
     tensor.tensor.device() == tch::Device::Cpu && matches!(TensorMetadata::dtype(tensor), DType::F32 | DType::BF16)
 }
 
-impl LayerOps for LibTorch {
+impl PictureOps for LibTorch {
     fn fused_conv2d(input: TchTensor, weight: TchTensor, bias: TchTensor, stride: usize, padding: usize) -> TchTensor {
         TchTensor::new(conv2d([&input.tensor, &weight.tensor, &bias.tensor], stride, padding))
     }
@@ -180,7 +179,7 @@ impl LayerOps for LibTorch {
     }
 }
 
-impl RecordedLayerOps for LibTorch {
+impl RecordedPictureOps for LibTorch {
     type Graph = Graph;
 
     fn recorded_conv2d(inputs: [TchTensor; 3], stride: usize, padding: usize) -> (TchTensor, Graph) {
@@ -234,8 +233,8 @@ fn group_norm([input, weight, bias]: [&tch::Tensor; 3], groups: usize, eps: f64)
 /// Queries from which libtorch takes them in large blocks.
 const LARGE_BLOCKS: i64 = 768;
 
-/// The type that attention is computed in. In bfloat16 each product of a block of queries is set up by oneDNN, which for small
-/// blocks takes several times as long as the product; those in f32 are called directly.
+/// The type that attention is computed in. In bfloat16 each product of a block of queries is set up by oneDNN, which
+/// for small blocks takes several times as long as the product; those in f32 are called directly.
 fn attention_kind(query: &TchTensor) -> tch::Kind {
     match query.tensor.kind() {
         tch::Kind::BFloat16 if query.tensor.size()[2] < LARGE_BLOCKS => tch::Kind::Float,

@@ -13,7 +13,7 @@ use burn::{
 
 use super::{
     autodiff::{inner, record},
-    composed::{cast, wide},
+    precision::{cast, wide},
 };
 
 /// `input W^T + bias` of `[R, in]`, `[out, in]` and `[out]`.
@@ -87,7 +87,7 @@ pub(super) fn backward<B: Backend>(
 #[cfg_attr(not(any(feature = "flex", feature = "libtorch")), expect(unused_variables, reason = "no kernel is there"))]
 pub(in crate::ops) fn adds_bias(input: &Tensor<2>) -> bool {
     #[cfg(any(feature = "flex", feature = "libtorch"))]
-    return super::is_served(input) && super::host::amx::is_served(input.dtype());
+    return super::rows::is_served(input) && super::host::amx::is_served(input.dtype());
     #[cfg(not(any(feature = "flex", feature = "libtorch")))]
     return false;
 }

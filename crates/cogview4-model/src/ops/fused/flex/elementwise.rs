@@ -1,13 +1,16 @@
 //! Functions of single values of f32, in place where nobody else holds the tensor; and to and from bfloat16.
 
-use burn::{backend::flex::FlexTensor, tensor::DType};
+use burn::{
+    backend::{Flex, flex::FlexTensor},
+    tensor::DType,
+};
 use half::bf16;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::ops::fused::{
-    composed,
     host::{HostTensor, TASK_VALUES, Value},
+    precision::cast,
 };
 
 /// Applies a function to every value.
@@ -71,7 +74,7 @@ pub(super) fn widened(input: FlexTensor) -> FlexTensor {
         DType::BF16 => convert(&input, |values: &[bf16], output: &mut [f32]| {
             bf16::wide(values, output);
         }),
-        _ => composed::cast::<burn::backend::Flex>(input, DType::F32),
+        _ => cast::<Flex>(input, DType::F32),
     }
 }
 
@@ -82,7 +85,7 @@ pub(super) fn narrowed(input: FlexTensor, dtype: DType) -> FlexTensor {
             let mut wide = [0.0; TASK_VALUES];
             bf16::write(output, &mut wide, |row| row.copy_from_slice(values));
         }),
-        _ => composed::cast::<burn::backend::Flex>(input, dtype),
+        _ => cast::<Flex>(input, dtype),
     }
 }
 

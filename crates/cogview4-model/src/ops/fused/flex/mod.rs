@@ -10,12 +10,12 @@ use burn::{
 use burn_flex::Layout;
 
 use super::{
-    FusedOps,
-    attention::AttentionOps,
-    composed,
+    attention::{AttentionOps, composed},
     gelu::{self, GeluOps},
     host::{self, HostTensor, Value},
     linear::{self, LinearOps},
+    precision::cast,
+    rows::RowOps,
     simd,
 };
 
@@ -95,7 +95,7 @@ impl GeluOps for Flex {
             DType::F64 => gelu::backward::<Self>(input, grad),
             DType::BF16 => host::multiply(&input, &grad, simd::gelu_tanh_slope),
             _ => {
-                let input = composed::cast::<Self>(input, DType::F32);
+                let input = cast::<Self>(input, DType::F32);
                 in_f32(grad, |grad| elementwise::multiply(&input, grad, simd::gelu_tanh_slope))
             }
         }
@@ -117,7 +117,7 @@ impl LinearOps for Flex {
     }
 }
 
-impl FusedOps for Flex {
+impl RowOps for Flex {
     host_ops!();
 
     fn fused_silu(input: FlexTensor) -> FlexTensor {
@@ -138,5 +138,5 @@ impl FusedOps for Flex {
 /// Computes in f32, and rounds once to the type that came.
 fn in_f32(input: FlexTensor, function: impl FnOnce(FlexTensor) -> FlexTensor) -> FlexTensor {
     let dtype = input.dtype();
-    composed::cast::<Flex>(function(composed::cast::<Flex>(input, DType::F32)), dtype)
+    cast::<Flex>(function(cast::<Flex>(input, DType::F32)), dtype)
 }

@@ -1,5 +1,5 @@
-//! Backwards of the operations in [`rows`](super::rows): norms are computed again rather than kept. Sums over tokens are
-//! taken in parts of fixed size that are added in order, so that they repeat bit for bit.
+//! Backwards of the operations in [`rows`](super::rows): norms are computed again rather than kept. Sums over tokens
+//! are taken in parts of fixed size that are added in order, so that they repeat bit for bit.
 
 use burn::tensor::DType;
 use half::bf16;
@@ -117,8 +117,8 @@ fn narrowed<H: HostTensor, T: Value>(like: &H, dims: [usize; 3], values: &[f32])
     })
 }
 
-/// Runs a kernel on every token, with the number of its sample and its rows of two inputs; it fills the row of `output` and
-/// adds to two sums over the tokens of the sample, `[B, width]` each.
+/// Runs a kernel on every token, with the number of its sample and its rows of two inputs; it fills the row of `output`
+/// and adds to two sums over the tokens of the sample, `[B, width]` each.
 fn sum_tokens<T: Value>(
     inputs: [&[T]; 2],
     output: &mut [T],

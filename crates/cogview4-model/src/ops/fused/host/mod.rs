@@ -43,7 +43,8 @@ pub(super) trait HostTensor: Sized {
     }
 }
 
-/// What a value in memory is: kernels compute rows in f32, and go by way of a scratch row where memory holds another type.
+/// What a value in memory is: kernels compute rows in f32, and go by way of a scratch row where memory holds another
+/// type.
 pub(super) trait Value: Element + bytemuck::Pod {
     /// A row of memory in f32; in `scratch` where it has to be widened.
     fn wide<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
@@ -96,7 +97,7 @@ fn rounded(value: f32) -> bf16 {
     bf16::from_bits(if value.is_nan() { bf16::NAN.to_bits() } else { nearest as u16 })
 }
 
-/// The operations of [`FusedOps`](super::FusedOps) that are kernels for every [`HostTensor`].
+/// The operations of [`RowOps`](super::rows::RowOps) that are kernels for every [`HostTensor`].
 macro_rules! host_ops {
     () => {
         fn fused_modulate(

@@ -75,8 +75,8 @@ fn gated_add_typed<H: HostTensor, T: Value>(residual: &H, output: &H, gate: &H) 
     })
 }
 
-/// `[B, S, N, head_dim]` to `[B, N, S, head_dim]`: each head normalised, then its halves turned against each other by the
-/// angles of its token, `[S, head_dim / 2]`.
+/// `[B, S, N, head_dim]` to `[B, N, S, head_dim]`: each head normalised, then its halves turned against each other by
+/// the angles of its token, `[S, head_dim / 2]`.
 pub(in crate::ops::fused) fn norm_rotate<H: HostTensor>(input: &H, cos: &H, sin: &H, eps: f32) -> H {
     by_type!(input, norm_rotate_typed(input, cos, sin, eps))
 }

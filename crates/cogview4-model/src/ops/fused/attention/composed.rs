@@ -2,16 +2,16 @@
 
 use burn::{
     backend::{Backend, TensorMetadata, tensor::FloatTensor},
-    tensor::{DType, FloatDType, Shape, Slice, TensorData},
+    tensor::{Shape, Slice, TensorData},
 };
 
-pub(super) use crate::ops::norm::wide;
+use crate::ops::fused::precision::{cast, wide};
 
 /// Query rows whose scores are held at a time.
 const QUERY_ROWS: usize = 256;
 
-/// See [`AttentionOps`](super::attention::AttentionOps).
-pub(super) fn attention<B: Backend>(
+/// See [`AttentionOps`](super::AttentionOps).
+pub(in crate::ops::fused) fn attention<B: Backend>(
     query: FloatTensor<B>,
     key: FloatTensor<B>,
     value: FloatTensor<B>,
@@ -28,8 +28,8 @@ pub(super) fn attention<B: Backend>(
     (B::float_cat(outputs, 2), B::float_cat(sums, 2))
 }
 
-/// See [`AttentionOps`](super::attention::AttentionOps).
-pub(super) fn attention_backward<B: Backend>(
+/// See [`AttentionOps`](super::AttentionOps).
+pub(in crate::ops::fused) fn attention_backward<B: Backend>(
     [grad, query, key, value, bias, output]: [FloatTensor<B>; 6],
     is_causal: bool,
 ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
@@ -37,7 +37,7 @@ pub(super) fn attention_backward<B: Backend>(
     let wide = wide(dtype);
     let scores = Scores::<B>::new(&query, key.clone(), bias, is_causal);
     let (key_shape, device) = (key.shape(), key.device());
-    let zeros = || B::float_zeros(key_shape.clone(), &device, float(wide));
+    let zeros = || B::float_zeros(key_shape.clone(), &device, wide.into());
     let (mut queries, mut keys, mut values) = (Vec::new(), zeros(), zeros());
     for first in (0..scores.seq_query).step_by(QUERY_ROWS) {
         let (weights, _) = scores.weights(&query, first);
@@ -119,12 +119,4 @@ impl<B: Backend> Scores<B> {
         let bias = B::float_from_data(TensorData::new(values, [1, 1, rows, self.seq_key]), &query.device());
         cast::<B>(bias, wide(query.dtype()))
     }
-}
-
-fn float(dtype: DType) -> FloatDType {
-    dtype.into()
-}
-
-pub(super) fn cast<B: Backend>(tensor: FloatTensor<B>, dtype: DType) -> FloatTensor<B> {
-    if tensor.dtype() == dtype { tensor } else { B::float_cast(tensor, float(dtype)) }
 }

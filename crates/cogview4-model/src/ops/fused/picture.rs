@@ -1,5 +1,7 @@
-//! Convolution and group norm with libtorch's own backward: Burn composes that of a weight from a convolution whose kernel is
-//! as large as the picture, and that of a norm from a dozen passes. Other backends use what Burn has.
+//! Convolution and group norm with libtorch's own backward: Burn composes that of a weight from a convolution whose
+//! kernel is as large as the picture, and that of a norm from a dozen passes. Other backends use what Burn has.
+
+#![cfg_attr(not(feature = "libtorch"), expect(unused_variables, reason = "no backend takes the sizes, then"))]
 
 use burn::{
     backend::{
@@ -11,14 +13,12 @@ use burn::{
     tensor::Tensor,
 };
 
-use super::{
-    autodiff::{inner, record},
-    is_libtorch,
-};
+use super::autodiff::{inner, record};
+use crate::device::is_libtorch;
 
 /// Pictures are `[B, C, H, W]`.
-#[backend_extension(Autodiff, LibTorch)]
-pub(super) trait LayerOps: Backend {
+#[backend_extension(Autodiff, LibTorch: cfg(feature = "libtorch"))]
+pub(super) trait PictureOps: Backend {
     fn fused_conv2d(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -37,7 +37,7 @@ pub(super) trait LayerOps: Backend {
 }
 
 /// The same with a graph of the backend's own, on which gradients follow from that of the output.
-pub(super) trait RecordedLayerOps: LayerOps {
+pub(super) trait RecordedPictureOps: PictureOps {
     /// What a recorded operation leaves behind.
     type Graph: Clone + Send + std::fmt::Debug + 'static;
 
@@ -56,7 +56,7 @@ pub(super) trait RecordedLayerOps: LayerOps {
     fn gradients(graph: Self::Graph, grad: FloatTensor<Self>) -> [FloatTensor<Self>; 3];
 }
 
-impl<B: RecordedLayerOps, C: CheckpointStrategy> LayerOps for Autodiff<B, C> {
+impl<B: RecordedPictureOps, C: CheckpointStrategy> PictureOps for Autodiff<B, C> {
     fn fused_conv2d(
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -82,7 +82,7 @@ impl<B: RecordedLayerOps, C: CheckpointStrategy> LayerOps for Autodiff<B, C> {
     }
 }
 
-/// A convolution with the same zeros on all sides, where libtorch computes.
+/// A convolution with the same zeros on all sides; `None` where libtorch does not compute.
 pub(in crate::ops) fn conv2d(
     input: &Tensor<4>,
     weight: &Tensor<4>,
@@ -93,11 +93,11 @@ pub(in crate::ops) fn conv2d(
     is_libtorch(&input.device()).then(|| {
         let (input, weight, bias) = (input.clone(), weight.clone(), bias.clone());
         let [input, weight, bias] = [input.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
-        Tensor::from_dispatch(<Dispatch as LayerOps>::fused_conv2d(input, weight, bias, stride, padding))
+        Tensor::from_dispatch(<Dispatch as PictureOps>::fused_conv2d(input, weight, bias, stride, padding))
     })
 }
 
-/// A group norm, where libtorch computes.
+/// A group norm; `None` where libtorch does not compute.
 pub(in crate::ops) fn group_norm(
     input: &Tensor<4>,
     weight: &Tensor<1>,
@@ -108,6 +108,6 @@ pub(in crate::ops) fn group_norm(
     is_libtorch(&input.device()).then(|| {
         let (input, weight, bias) = (input.clone(), weight.clone(), bias.clone());
         let [input, weight, bias] = [input.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
-        Tensor::from_dispatch(<Dispatch as LayerOps>::fused_group_norm(input, weight, bias, groups, eps))
+        Tensor::from_dispatch(<Dispatch as PictureOps>::fused_group_norm(input, weight, bias, groups, eps))
     })
 }

@@ -1,6 +1,8 @@
 //! Attention with a backward of its own, on every backend: neither direction holds the scores of more than a block of
 //! queries, so that memory grows with the sequence and not with its square.
 
+pub(super) mod composed;
+
 use burn::{
     backend::{
         Backend, Dispatch,
@@ -11,10 +13,7 @@ use burn::{
     tensor::Tensor,
 };
 
-use super::{
-    autodiff::{inner, record},
-    composed,
-};
+use super::autodiff::{inner, record};
 
 /// Tensors are `[B, N, S, head_dim]`. `bias`, `[B, 1, 1, S_k]`, is added to the scores; one value stands for none.
 #[backend_extension(
