@@ -28,16 +28,15 @@ pub enum DataError {
         reason: String,
     },
     /// A column that was asked for is not there.
-    #[error("{flag}: the data set has no column `{column}`, its columns are: {available}")]
+    #[error("{setting}: the data set has no column `{column}`, its columns are: {available}")]
     Column {
-        /// The flag that asks for the column.
-        flag: &'static str,
+        /// The setting that asks for the column, such as `image_column`.
+        setting: &'static str,
         /// The column asked for.
         column: String,
         /// The columns that are there.
         available: String,
     },
-
     /// A file that cannot be written.
     #[error(transparent)]
     Write(#[from] cogview4_model::ModelError),
@@ -50,5 +49,19 @@ impl DataError {
 
     pub(crate) fn row(path: impl Into<PathBuf>, row: usize, reason: impl ToString) -> Self {
         Self::Row { path: path.into(), row, reason: reason.to_string() }
+    }
+}
+
+/// What is wrong with a picture; who knows its row or file says where it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct PictureError {
+    reason: String,
+}
+
+impl PictureError {
+    /// A picture that cannot be read or decoded, and why.
+    pub fn new(reason: impl ToString) -> Self {
+        Self { reason: reason.to_string() }
     }
 }

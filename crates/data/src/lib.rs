@@ -3,7 +3,6 @@
 
 mod draws;
 mod error;
-pub mod html;
 pub mod lint;
 mod lock;
 mod pack;
@@ -12,7 +11,7 @@ mod transform;
 mod writer;
 
 pub use draws::{Draws, Stream, permutation};
-pub use error::{DataError, Result};
+pub use error::{DataError, PictureError, Result};
 pub use lock::FolderLock;
 pub use pack::{Pack, PackKey};
 pub use source::{Columns, Dataset, Picture, Row, TrainData, first_rows, open_dataset, open_held_out, open_jsonl};

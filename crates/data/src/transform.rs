@@ -3,6 +3,7 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use cogview4_control_pipeline::{Filter, resize};
+use cogview4_model::transformer::SizeConditions;
 use image::RgbImage;
 
 /// Resizes to a square, whatever the shape of the picture, with Pillow's bilinear filter, and maps bytes to [-1, 1].
@@ -32,6 +33,13 @@ impl ImageTransform {
         let values: Vec<f32> = image.as_raw().iter().map(|&byte| (f32::from(byte) / 255.0 - 0.5) / 0.5).collect();
         let pixels = TensorData::new(values, [1, side as usize, side as usize, 3]);
         Tensor::<4>::from_data(pixels, (device, DType::F32)).permute([0, 3, 1, 2])
+    }
+
+    /// What the model is told about the size of a picture that went through [`apply`](Self::apply): as in the reference
+    /// it is the square, whatever the picture was before.
+    pub fn size_conditions(&self) -> SizeConditions {
+        let side = self.resolution as usize;
+        SizeConditions::uncropped(side, side)
     }
 }
 

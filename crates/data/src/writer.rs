@@ -71,7 +71,8 @@ struct Column {
 
 fn columns(rows: &[Row]) -> Result<[Column; 5], String> {
     let bytes = |picture: fn(&Row) -> &crate::Picture| -> Result<Column, String> {
-        let values = rows.iter().map(|row| picture(row).bytes().map(ByteArray::from)).collect::<Result<_, _>>()?;
+        let bytes = |row| picture(row).bytes().map(ByteArray::from).map_err(|error| error.to_string());
+        let values = rows.iter().map(bytes).collect::<Result<_, _>>()?;
         Ok(Column { values, levels: vec![2; rows.len()] })
     };
     let no_path = || Column { values: Vec::new(), levels: vec![1; rows.len()] };

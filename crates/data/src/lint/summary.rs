@@ -3,7 +3,7 @@
 use cogview4_control_pipeline::{Filter, resize};
 use image::RgbImage;
 
-use super::correlation::EdgeMap;
+use super::edges::EdgeMap;
 use crate::source::{Dataset, Picture};
 
 /// Bytes of a channel that differ by less are the same: compressed pictures waver.

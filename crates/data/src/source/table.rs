@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::{Columns, Dataset, Picture, Row, has_extension};
+use super::{Columns, Dataset, Picture, Row, open::has_extension};
 use crate::error::{DataError, Result};
 
 /// A table held in memory; pictures stay on disk.

@@ -1,16 +1,22 @@
-//! What the HTML pages of this project have in common. A page is one file: style and pictures are in it, nothing is
+//! HTML pages: what they have in common, and the page of the lint. A page is one file: style and pictures are in it, nothing is
 //! fetched.
+
+mod lint;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use cogview4_control_pipeline::{Filter, encode_png, resize};
 use image::{ExtendedColorType, RgbImage, codecs::jpeg::JpegEncoder};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+pub(crate) use self::lint::lint_page;
+
 /// Pictures are shown with this side at most.
 const SHOWN_SIDE: u32 = 320;
 /// Quality of large pictures; small ones are exact.
 const JPEG_QUALITY: u8 = 88;
 
+/// Nothing is fetched and nothing runs, whatever captions and names of files hold.
+const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
 const STYLE: &str = "
 :root { color-scheme: light dark; --line: #8884; --dim: #888; --card: #8881; --accent: #2a6fdb; --bad: #d0342c; }
 * { box-sizing: border-box; }
@@ -32,12 +38,13 @@ details summary { cursor: pointer; } pre { background: var(--card); padding: 12p
 ";
 
 /// A whole page. With `refresh`, a browser that shows it reads it again after that many seconds.
-pub fn page(title: &str, refresh: Option<u32>, body: &Markup) -> String {
+pub(crate) fn page(title: &str, refresh: Option<u32>, body: &Markup) -> String {
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(POLICY);
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 @if let Some(seconds) = refresh {
                     meta http-equiv="refresh" content=(seconds);
@@ -53,7 +60,7 @@ pub fn page(title: &str, refresh: Option<u32>, body: &Markup) -> String {
 }
 
 /// A picture with a caption.
-pub fn figure(source: &PictureSource, caption: &str) -> Markup {
+pub(crate) fn figure(source: &PictureSource, caption: &str) -> Markup {
     html! {
         figure {
             img src=(source.0) alt=(caption) title=(caption);
@@ -64,7 +71,7 @@ pub fn figure(source: &PictureSource, caption: &str) -> Markup {
 
 /// A picture as part of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PictureSource(String);
+pub(crate) struct PictureSource(String);
 
 impl From<&RgbImage> for PictureSource {
     /// Large pictures are made smaller.
