@@ -1,5 +1,5 @@
-//! Training data for CogView4 Control models: rows of pictures and captions, the draws that training makes, and packs of
-//! what the frozen models compute from them.
+//! Training data for CogView4 Control models: rows of pictures and captions, the draws that training makes, and packs
+//! of what the frozen models compute from them.
 
 mod draws;
 mod error;

@@ -1,10 +1,10 @@
-//! Packs: what the frozen models compute from pictures and captions, kept on disk, so that training needs neither VAE nor
-//! text encoder.
+//! Packs: what the frozen models compute from pictures and captions, kept on disk, so that training needs neither VAE
+//! nor text encoder.
 //!
 //! Two files in a folder: `pack.bin` holds the values, f32 in little-endian order, one record after another;
 //! `index.jsonl` has a header and a line for each record, written after it. A run that is cut off leaves at most a
-//! record without line, or half a line: both are dropped when the next record is appended. Records are found by the hash
-//! of all that they depend on, so a changed picture, caption, resolution or encoder has another key.
+//! record without line, or half a line: both are dropped when the next record is appended. Records are found by the
+//! hash of all that they depend on, so a changed picture, caption, resolution or encoder has another key.
 //!
 //! Several processes may share a pack. Who appends holds a lock on `pack.lock` and first takes up what others have
 //! appended, so that offsets are right and nothing is there twice. Readers need no lock: what has a complete line stays
@@ -65,8 +65,8 @@ impl Pack {
     /// Opens a pack, or begins one in a folder that has none.
     ///
     /// # Errors
-    /// The folder or its files cannot be made, read or written, or hold something else than a pack of this version; then
-    /// they are left as they are.
+    /// The folder or its files cannot be made, read or written, or hold something else than a pack of this version;
+    /// then they are left as they are.
     pub fn open(folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|error| DataError::file(folder, error))?;
         check_folder(folder)?;

@@ -29,8 +29,8 @@ pub fn open_dataset(path: &Path, columns: &Columns) -> Result<Box<dyn Dataset>> 
     }
 }
 
-/// Opens the validation split of a folder that has a `train` split beside it, else its test split, if there is one: rows
-/// that are not trained on.
+/// Opens the validation split of a folder that has a `train` split beside it, else its test split, if there is one:
+/// rows that are not trained on.
 ///
 /// # Errors
 /// As [`open_dataset`].

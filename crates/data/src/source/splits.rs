@@ -1,5 +1,5 @@
-//! Splits, where a data set's files are named by them. Only the files that hold rows are asked for a split: pictures may
-//! be called as they like.
+//! Splits, where a data set's files are named by them. Only the files that hold rows are asked for a split: pictures
+//! may be called anything.
 
 use std::path::{Path, PathBuf};
 

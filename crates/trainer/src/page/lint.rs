@@ -1,7 +1,7 @@
 //! The findings of the lint as a page.
 
 use cogview4_data::{
-    Dataset,
+    Dataset, Picture,
     lint::{Finding, LintReport, row_numbers},
 };
 use maud::{Markup, html};
@@ -10,6 +10,8 @@ use super::{PictureSource, figure, page};
 
 /// Rows of each kind that are shown with their pictures.
 const SHOWN: usize = 12;
+/// Characters of a caption that are shown.
+const SHOWN_CHARACTERS: usize = 400;
 
 /// A page with the findings, the pictures of the first rows of each kind side by side.
 pub(crate) fn lint_page(report: &LintReport, dataset: &dyn Dataset) -> String {
@@ -44,20 +46,29 @@ fn shown(finding: &Finding, dataset: &dyn Dataset) -> Markup {
     html! {
         div.row {
             @if let Some(row) = &row {
-                @for (what, picture) in [("control", row.conditioning_image.open().ok()), ("picture", row.image.open().ok())] {
-                    @match picture {
-                        Some(picture) => {
-                            (figure(&PictureSource::from(&picture), &format!("{what}, {}x{}", picture.width(), picture.height())))
-                        }
-                        None => figure { div style="width:192px;height:192px;background:var(--card);border-radius:6px" {} figcaption { (what) ", unreadable" } },
-                    }
-                }
+                (shown_picture("control", &row.conditioning_image))
+                (shown_picture("picture", &row.image))
             }
             div.prompt {
                 p { b { "Row " (finding.place.1) } ": " span.bad { (finding.detail) } }
-                @if let Some(row) = &row { @for caption in &row.captions { p { (caption.chars().take(400).collect::<String>()) } } }
+                @if let Some(row) = &row {
+                    @for caption in &row.captions { p { (caption.chars().take(SHOWN_CHARACTERS).collect::<String>()) } }
+                }
                 p.dim { (finding.place.0.display()) }
             }
         }
     }
+}
+
+fn shown_picture(what: &str, picture: &Picture) -> Markup {
+    let Ok(picture) = picture.open() else {
+        return html! {
+            figure {
+                div style="width:192px;height:192px;background:var(--card);border-radius:6px" {}
+                figcaption { (what) ", unreadable" }
+            }
+        };
+    };
+    let caption = format!("{what}, {}x{}", picture.width(), picture.height());
+    figure(&PictureSource::from(&picture), &caption)
 }

@@ -1,5 +1,5 @@
-//! HTML pages: what they have in common, and the page of the lint. A page is one file: style and pictures are in it, nothing is
-//! fetched.
+//! HTML pages: what they have in common, and the page of the lint. A page is one file: style and pictures are in it,
+//! nothing is fetched.
 
 mod lint;
 
@@ -21,20 +21,28 @@ const STYLE: &str = "
 :root { color-scheme: light dark; --line: #8884; --dim: #888; --card: #8881; --accent: #2a6fdb; --bad: #d0342c; }
 * { box-sizing: border-box; }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 24px; max-width: 1180px; }
-h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 32px 0 8px; } h3 { font-size: 15px; margin: 20px 0 6px; }
-p { margin: 4px 0; } .dim { color: var(--dim); } .bad { color: var(--bad); } code, pre { font: 13px/1.45 ui-monospace, monospace; }
-table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+h1 { font-size: 24px; margin: 0 0 4px; } h2 { font-size: 18px; margin: 32px 0 8px; }
+h3 { font-size: 15px; margin: 20px 0 6px; }
+p { margin: 4px 0; } .dim { color: var(--dim); } .bad { color: var(--bad); }
+code, pre { font: 13px/1.45 ui-monospace, monospace; }
+table { border-collapse: collapse; width: 100%; }
+td, th { text-align: left; padding: 4px 10px 4px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 .facts { display: flex; flex-wrap: wrap; gap: 12px; margin: 16px 0; }
 .fact { background: var(--card); border-radius: 8px; padding: 10px 16px; min-width: 130px; }
-.fact b { display: block; font-size: 20px; font-variant-numeric: tabular-nums; } .fact span { color: var(--dim); font-size: 13px; }
+.fact b { display: block; font-size: 20px; font-variant-numeric: tabular-nums; }
+.fact span { color: var(--dim); font-size: 13px; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(440px, 1fr)); gap: 16px; }
-.plot { border: 1px solid var(--line); border-radius: 8px; padding: 8px; background: #fff; color: #222; } .plot svg { width: 100%; height: auto; display: block; }
+.plot { border: 1px solid var(--line); border-radius: 8px; padding: 8px; background: #fff; color: #222; }
+.plot svg { width: 100%; height: auto; display: block; }
 .row { display: flex; flex-wrap: wrap; gap: 10px; align-items: flex-start; margin: 8px 0 16px; }
-figure { margin: 0; } figure img { display: block; width: 192px; height: 192px; object-fit: contain; background: var(--card); border-radius: 6px; image-rendering: auto; }
+figure { margin: 0; }
+figure img { display: block; width: 192px; height: 192px; object-fit: contain; background: var(--card);
+    border-radius: 6px; image-rendering: auto; }
 figcaption { font-size: 13px; color: var(--dim); max-width: 192px; overflow-wrap: anywhere; }
 .prompt { flex: 1; min-width: 180px; overflow-wrap: anywhere; }
-details summary { cursor: pointer; } pre { background: var(--card); padding: 12px; border-radius: 8px; overflow-x: auto; }
+details summary { cursor: pointer; }
+pre { background: var(--card); padding: 12px; border-radius: 8px; overflow-x: auto; }
 ";
 
 /// A whole page. With `refresh`, a browser that shows it reads it again after that many seconds.
