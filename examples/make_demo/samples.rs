@@ -101,13 +101,13 @@ impl Samples {
 
 /// Mean colour of a picture where the true one is not background.
 fn foreground(picture: &RgbImage, truth: &RgbImage) -> [f64; 3] {
-    let drawn: Vec<_> = picture
+    let inside: Vec<_> = picture
         .pixels()
         .zip(truth.pixels())
         .filter(|(_, truth)| truth.0.iter().any(|&channel| channel < BACKGROUND))
         .map(|(pixel, _)| pixel.0)
         .collect();
-    [0, 1, 2].map(|channel| mean(pictures.iter().map(|pixel| f64::from(pixel[channel]))))
+    [0, 1, 2].map(|channel| mean(inside.iter().map(|pixel| f64::from(pixel[channel]))))
 }
 
 /// Mean difference of all bytes.

@@ -138,7 +138,9 @@ mod tests {
         fn a_flat_picture_stays_flat(
             size in (1_u32..60, 1_u32..60),
             target in (1_u32..60, 1_u32..60),
-            byte: u8, lanczos: bool) {
+            byte: u8,
+            lanczos: bool,
+        ) {
             let image = RgbImage::from_pixel(size.0, size.1, ::image::Rgb([byte, 255 - byte, 7]));
             let filter = if lanczos { Filter::Lanczos } else { Filter::Bilinear };
             let resized = resize(&image, target.0, target.1, filter);
