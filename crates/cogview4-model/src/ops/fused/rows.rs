@@ -1,5 +1,10 @@
 //! Norms, modulations and SiLU, row by row: kernels with a backward of their own where a backend brings them.
 
+#![cfg_attr(
+    not(any(feature = "flex", feature = "libtorch")),
+    expect(unused_variables, reason = "no backend takes the epsilon, then")
+)]
+
 use burn::{
     backend::{
         Backend, Dispatch,
