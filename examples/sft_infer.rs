@@ -9,7 +9,7 @@ use cogview4::model::{ComputeDtype, DeviceSpec, files::check_writable};
 use cogview4::pipeline::{check_image_output, numbered};
 use cogview4::{CannyDetector, CogView4ControlPipeline, ControlLatents, ControlRequest, demo};
 use cogview4::{load_image, open_image, save_image};
-use cogview4_cli::run_main;
+use cogview4_cli::{note, run_main};
 
 /// Generate a picture with a CogView4 Control model.
 #[derive(Debug, Parser)]
@@ -148,7 +148,7 @@ fn run(cli: Cli) -> Result<()> {
     cli.output_latents.iter().try_for_each(|path| save_tensors(path, [("latents", output.latents.to_data())]))?;
     for (image, path) in output.images.iter().zip(&outputs) {
         save_image(image, path)?;
-        eprintln!("wrote {}", path.display());
+        note(&format!("wrote {}", path.display()));
     }
     Ok(())
 }

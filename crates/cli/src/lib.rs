@@ -42,9 +42,14 @@ pub fn run_main<C: Parser>(run: impl FnOnce(C) -> anyhow::Result<()>) -> ExitCod
 }
 
 fn fail(message: &str) -> ExitCode {
-    // Where nobody listens any more, the status still tells.
-    let _ = writeln!(stderr(), "{}", one_line(message));
+    note(message);
     ExitCode::FAILURE
+}
+
+/// Prints a message on standard error as [`one_line`].
+pub fn note(message: &str) {
+    // Where nobody listens any more, what was done is done all the same, and the exit status tells.
+    let _ = writeln!(stderr(), "{}", one_line(message));
 }
 
 /// A message as one line that is safe to print: white space becomes single spaces, control characters are escaped (they
