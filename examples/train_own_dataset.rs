@@ -76,11 +76,11 @@ fn main() -> Result<()> {
     config.progress_bar = false;
     config.max_train_steps = Some(120);
     config.validation.steps = 40;
-    config.numerics.resolution = SIDE;
-    config.numerics.train_batch_size = 8;
-    config.numerics.schedule.learning_rate = 1e-3;
-    config.numerics.density.scheme = WeightingScheme::LogitNormal;
-    config.numerics.density.logit_mean = -1.0;
+    config.recipe.resolution = SIDE;
+    config.recipe.train_batch_size = 8;
+    config.recipe.schedule.learning_rate = 1e-3;
+    config.recipe.density.scheme = WeightingScheme::LogitNormal;
+    config.recipe.density.logit_mean = -1.0;
     let outcome = Trainer::new(config, Discs)?.run(&mut Print)?;
 
     let pipe = CogView4ControlPipeline::from_pretrained(demo::pipeline()).transformer(outcome.transformer).load()?;

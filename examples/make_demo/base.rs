@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use cogview4::data::{Columns, open_dataset};
 use cogview4::model::{ComputeDtype, DeviceSpec};
-use cogview4::trainer::{LrScheduler, TrainConfig, Trainer, WeightingScheme};
+use cogview4::trainer::{SchedulerType, TrainConfig, Trainer, WeightingScheme};
 
 use crate::emoji::SIDE;
 
@@ -40,17 +40,17 @@ pub(crate) fn train(folder: &Path, args: &BaseArgs) -> Result<()> {
     config.device = args.device;
     config.seed = Some(0);
     config.logging_dir = None;
-    let numerics = &mut config.numerics;
-    numerics.control = false;
-    numerics.resolution = SIDE;
-    numerics.train_batch_size = args.batch;
-    numerics.compute_dtype = args.dtype;
-    numerics.proportion_empty_prompts = 0.1;
-    numerics.schedule.learning_rate = args.learning_rate;
-    numerics.schedule.scheduler = LrScheduler::Cosine;
-    numerics.schedule.warmup_steps = 100;
-    numerics.density.scheme = WeightingScheme::LogitNormal;
-    numerics.adam.weight_decay = 0.0;
+    let recipe = &mut config.recipe;
+    recipe.control = false;
+    recipe.resolution = SIDE;
+    recipe.train_batch_size = args.batch;
+    recipe.compute_dtype = args.dtype;
+    recipe.proportion_empty_prompts = 0.1;
+    recipe.schedule.learning_rate = args.learning_rate;
+    recipe.schedule.scheduler = SchedulerType::Cosine;
+    recipe.schedule.warmup_steps = 100;
+    recipe.density.scheme = WeightingScheme::LogitNormal;
+    recipe.adam.weight_decay = 0.0;
     let data = open_dataset(&folder.join("data").join("train.parquet"), &Columns::default())?;
     Trainer::new(config, data)?.run(&mut ())?;
     for file in ["config.json", "diffusion_pytorch_model.safetensors"] {

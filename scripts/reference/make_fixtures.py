@@ -445,6 +445,22 @@ def training_step_bfloat16(folder: Path) -> None:
     (folder / "step-bf16.json").write_text(json.dumps(dict(seeds=seeds, **distances)))
 
 
+def ten_steps(folder: Path) -> None:
+    """Losses and gradient norms of ten steps of AdamW with clipping, each on inputs of its own."""
+    step, seeds, rate, max_norm = TrainingStep(), [2000 + 10 * index for index in range(10)], 1e-3, 1.0
+    model = step.model.float()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate, betas=(0.9, 0.999), weight_decay=1e-2, eps=1e-8)
+    losses, norms = [], []
+    for seed in seeds:
+        _, loss, _ = step.run(step.inputs(seed), torch.float32)
+        losses.append(loss.item())
+        norms.append(torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm).item())
+        optimizer.step()
+    (folder / "ten_steps.json").write_text(
+        json.dumps(dict(seeds=seeds, learning_rate=rate, max_grad_norm=max_norm, losses=losses, grad_norms=norms))
+    )
+
+
 def adamw(folder: Path) -> None:
     tensors, rates = {}, [1e-3, 5e-4, 0.0, 2e-3]
     parameter = torch.nn.Parameter(randn(41, 300))
@@ -506,6 +522,7 @@ def training() -> None:
     with torch.enable_grad():
         training_step(folder)
         training_step_bfloat16(folder)
+        ten_steps(folder)
         adamw(folder)
     lr_schedules(folder)
     data_sets(folder)

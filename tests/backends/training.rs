@@ -27,9 +27,9 @@ fn config(spec: DeviceSpec, output_dir: &Path) -> TrainConfig {
     config.validation.steps = 1000;
     config.logging_dir = None;
     config.progress_bar = false;
-    config.numerics.resolution = 64;
-    config.numerics.train_batch_size = 2;
-    config.numerics.schedule.learning_rate = 1e-4;
+    config.recipe.resolution = 64;
+    config.recipe.train_batch_size = 2;
+    config.recipe.schedule.learning_rate = 1e-4;
     config
 }
 

@@ -1,5 +1,7 @@
 //! Project tasks. `cargo xtask ci` runs all that must hold for every commit, `backends` the part of it that looks at
-//! backends; `libtorch` installs libtorch and prints what to export.
+//! backends; `libtorch` installs libtorch and prints what to export; `loss-compare` holds two runs against each other.
+
+mod loss_compare;
 
 use std::{
     path::PathBuf,
@@ -40,9 +42,23 @@ fn main() -> ExitCode {
                 println!("export {name}={value}");
             }
         }),
-        _ => Err(anyhow::anyhow!("usage: cargo xtask ci | backends | libtorch")),
+        Some("loss-compare") => compare_losses(),
+        _ => Err(anyhow::anyhow!("{USAGE}")),
     };
     result.map_or_else(fail, |()| ExitCode::SUCCESS)
+}
+
+const USAGE: &str = "usage: cargo xtask ci | backends | libtorch | loss-compare A B [--assert-equal]";
+
+#[expect(clippy::print_stdout, reason = "what was found is the answer")]
+fn compare_losses() -> Result<()> {
+    let (flags, folders): (Vec<_>, Vec<_>) = std::env::args().skip(2).partition(|given| given.starts_with("--"));
+    let [a, b] = folders.as_slice() else { anyhow::bail!("{USAGE}") };
+    ensure!(flags.iter().all(|flag| flag == "--assert-equal"), "{USAGE}");
+    for line in loss_compare::compare(a.as_ref(), b.as_ref(), !flags.is_empty())? {
+        println!("{line}");
+    }
+    Ok(())
 }
 
 fn fail(error: anyhow::Error) -> ExitCode {

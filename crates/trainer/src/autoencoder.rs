@@ -5,16 +5,9 @@ use burn::{
     tensor::{DType, Tensor},
 };
 use cogview4_data::{Draws, Stream};
-use cogview4_model::{
-    AutoencoderKl, ComputeDtype,
-    vae::DiagonalGaussian,
-    weights::{cast_parameters, update_parameters},
-};
+use cogview4_model::{AutoencoderKl, ComputeDtype, vae::DiagonalGaussian, weights::cast_parameters};
 
-use crate::{
-    optimizer::adamw::{AdamW, AdamWConfig, clip_grad_norm},
-    step::gradients::GradientSink,
-};
+use crate::optimizer::{AdamW, AdamWConfig, Gradients};
 
 /// Numbers of a training of an autoencoder.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -87,15 +80,18 @@ impl VaeStepMetrics {
 /// ```
 #[derive(Debug)]
 pub struct VaeTrainer {
-    vae: AutoencoderKl,
+    /// Taken out only while a step changes it.
+    vae: Option<AutoencoderKl>,
     optimizer: AdamW,
     config: VaeTrainConfig,
+    /// Steps made.
+    steps: usize,
 }
 
 impl VaeTrainer {
     /// Begins with these weights, which are f32.
     pub fn new(vae: AutoencoderKl, config: VaeTrainConfig) -> Self {
-        Self { vae, optimizer: AdamW::new(config.adam), config }
+        Self { vae: Some(vae), optimizer: AdamW::new(config.adam), config, steps: 0 }
     }
 
     /// Makes one step on pictures `[B, in_channels, H, W]` in [-1, 1].
@@ -103,7 +99,7 @@ impl VaeTrainer {
         let config = self.config;
         let dtype = config.compute_dtype.dtype();
         // Cast before the move to autodiff: behind it, the cast would be part of the graph.
-        let model = cast_parameters(self.vae.clone(), dtype).train();
+        let model = cast_parameters(self.vae().clone(), dtype).train();
         let pixels = Tensor::from_inner(pixels);
         let posterior = model.encode(pixels.clone().cast(dtype));
         let latents = posterior.sample(self.noise(&posterior));
@@ -114,42 +110,30 @@ impl VaeTrainer {
         let [loss_value, mean_square, kl] =
             [loss.clone(), mean_square, kl].map(|value| f64::from(value.inner().into_scalar::<f32>()));
 
-        let mut sink = GradientSink::default();
-        sink.set_part(1.0);
-        sink.take(&model, loss.backward());
+        let mut gradients = Gradients::default();
+        gradients.take(&model, loss.backward(), 1.0);
         drop(model);
-        let mut gradients = sink.into_sums();
-        let grad_norm = clip_grad_norm(&mut gradients, config.max_grad_norm);
-        self.update(gradients, learning_rate);
-        VaeStepMetrics { step: self.optimizer.steps, loss: loss_value, mean_square, kl, grad_norm }
+        let grad_norm = gradients.clip_norm(config.max_grad_norm);
+        self.steps += 1;
+        self.vae = self.vae.take().map(|vae| self.optimizer.step(self.steps, learning_rate, vae, gradients).0);
+        VaeStepMetrics { step: self.steps, loss: loss_value, mean_square, kl, grad_norm }
     }
 
     /// Standard normal noise for the latents of this step.
     fn noise(&self, posterior: &DiagonalGaussian) -> Tensor<4> {
         let shape = posterior.mean.dims();
         let size = shape.iter().product();
-        let values = Draws::new(self.config.seed, Stream::ImageLatents, self.optimizer.steps as u64).normals(size);
+        let values = Draws::new(self.config.seed, Stream::ImageLatents, self.steps as u64).normals(size);
         Tensor::<1>::from_data(values.as_slice(), &posterior.mean.device()).reshape(shape)
-    }
-
-    fn update(&mut self, gradients: Vec<(String, Vec<f32>)>, learning_rate: f64) {
-        self.optimizer.begin_step();
-        let gradients = gradients.into_iter().collect::<std::collections::BTreeMap<_, _>>();
-        let optimizer = &mut self.optimizer;
-        self.vae = update_parameters(self.vae.clone(), |key, values| {
-            if let Some(gradient) = gradients.get(key) {
-                optimizer.update(key, values, gradient, learning_rate);
-            }
-        });
     }
 
     /// The autoencoder as it is now, in f32.
     pub fn vae(&self) -> &AutoencoderKl {
-        &self.vae
+        self.vae.as_ref().expect("invariant: there between steps")
     }
 
     /// The trained autoencoder, in f32.
     pub fn into_vae(self) -> AutoencoderKl {
-        self.vae
+        self.vae.expect("invariant: there between steps")
     }
 }

@@ -7,12 +7,12 @@ use cogview4_model::{
 };
 
 use crate::{
-    samples::batch::MicroBatch,
-    step::gradients::GradientSink,
+    optimizer::Gradients,
+    samples::MicroBatch,
     step::{TrainingCopy, inputs},
 };
 
-pub use crate::resources::memory::peak_memory_bytes;
+pub use crate::resources::peak_memory_bytes;
 
 /// Pixels of the VAE's scale.
 const SCALE: usize = 8;
@@ -22,7 +22,6 @@ const SCALE: usize = 8;
 pub struct TransformerBench {
     model: CogView4Transformer,
     batch: MicroBatch,
-    size: [usize; 2],
     dtype: ComputeDtype,
 }
 
@@ -53,26 +52,21 @@ impl TransformerBench {
             loss_weights: vec![1.0; samples],
             prompt_embeds: Tensor::random(text, Distribution::Normal(0.0, 1.0), (device, DType::F32)),
             prompt_lengths: vec![text_tokens; samples],
+            sizes: vec![SizeConditions::uncropped(height, width); samples],
             hidden_text: None,
         };
-        Self { model, batch, size: [height, width], dtype }
-    }
-
-    fn sizes(&self) -> Vec<SizeConditions> {
-        vec![SizeConditions::uncropped(self.size[0], self.size[1]); self.batch.timesteps.len()]
+        Self { model, batch, dtype }
     }
 
     /// One forward pass, waited for.
     pub fn forward(&self) {
-        let output = self.model.forward(inputs(&self.model, &self.batch, self.dtype, &self.sizes()));
+        let output = self.model.forward(inputs(&self.model, &self.batch, self.dtype));
         let _: f32 = output.cast(DType::F32).sum().into_scalar();
     }
 
     /// Loss and gradients of all parameters.
     pub fn train(&self, recompute: bool) {
         let copy = TrainingCopy::new(&self.model, self.dtype, recompute);
-        let mut sink = GradientSink::default();
-        sink.set_part(1.0);
-        copy.forward_backward(&self.batch, &self.sizes(), &mut sink);
+        copy.forward_backward(&self.batch, 1.0, &mut Gradients::default());
     }
 }

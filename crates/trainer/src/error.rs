@@ -22,18 +22,15 @@ pub enum TrainError {
     /// The data set is at fault.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A flag is out of range, does not fit another, or is not available.
-    #[error("{flag}: {reason}")]
-    Flag {
-        /// The flag.
-        flag: &'static str,
+    /// A setting is out of range, does not fit another, or is not available. The command line's flag has the same name.
+    #[error("{name}: {reason}")]
+    Setting {
+        /// The setting.
+        name: &'static str,
         /// What is wrong with it.
         reason: String,
     },
-    /// The run was asked to stop before training began.
-    #[error("stopped")]
-    Stopped,
-    /// A checkpoint is broken, or of another run.
+    /// A checkpoint is broken.
     #[error("{path}: {reason}", path = path.display())]
     Checkpoint {
         /// The checkpoint's folder or file.
@@ -41,19 +38,57 @@ pub enum TrainError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A checkpoint is of a run with other settings or data.
+    #[error("{path}: {difference}: `allow_config_change` resumes all the same", path = path.display())]
+    ConfigChanged {
+        /// The checkpoint's folder.
+        path: PathBuf,
+        /// What differs.
+        difference: String,
+    },
+    /// A file or folder of the run cannot be read or written.
+    #[error("cannot read or write {path}", path = path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// The output folder is used by another run.
+    #[error("{path}: another run uses this folder", path = path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Training went wrong; nothing of this step was written.
+    #[error("step {step}: {what} not a finite number: a lower learning rate may help")]
+    Diverged {
+        /// The step.
+        step: usize,
+        /// What is not a finite number.
+        what: &'static str,
+    },
+    /// The run was asked to stop before training began.
+    #[error("stopped")]
+    Stopped,
 }
 
 impl TrainError {
-    pub(crate) fn flag(flag: &'static str, reason: impl Into<String>) -> Self {
-        Self::Flag { flag, reason: reason.into() }
-    }
-
-    /// Makes a folder that a flag names, unless it is there.
-    pub(crate) fn make_folder(flag: &'static str, folder: &Path) -> Result<()> {
-        std::fs::create_dir_all(folder).map_err(|error| Self::flag(flag, format!("{}: {error}", folder.display())))
+    pub(crate) fn setting(name: &'static str, reason: impl Into<String>) -> Self {
+        Self::Setting { name, reason: reason.into() }
     }
 
     pub(crate) fn checkpoint(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
         Self::Checkpoint { path: path.into(), reason: reason.to_string() }
     }
+
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        |source| Self::Io { path, source }
+    }
+}
+
+/// Makes a folder that a setting names, unless it is there.
+pub(crate) fn make_folder(name: &'static str, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(|error| TrainError::setting(name, format!("{}: {error}", folder.display())))
 }

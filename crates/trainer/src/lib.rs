@@ -2,31 +2,37 @@
 //! `train_control_cogview4`.
 
 mod autoencoder;
+#[doc(hidden)]
 pub mod bench;
 mod checkpoint;
 pub mod cli;
 mod config;
 mod error;
+mod metrics;
+mod names;
 mod optimizer;
+mod page;
 mod resources;
 mod run;
 mod samples;
 mod schedule;
 mod step;
 mod stop;
+#[cfg(test)]
+mod tests;
 mod trackers;
 mod validation;
 
 pub use autoencoder::{VaeStepMetrics, VaeTrainConfig, VaeTrainer};
-pub use cli::dataset::{DataConfig, DataSource};
 pub use config::{
-    CaptionChoice, Numerics, Packing, Resume, TrainConfig, ValidationConfig, ValidationPair, WeightingSigma,
+    CaptionChoice, Packing, Recipe, Resume, TrainConfig, ValidationConfig, ValidationPair, WeightingSigma,
 };
 pub use error::{Result, TrainError};
-pub use optimizer::adamw::{AdamW, AdamWConfig, clip_grad_norm};
-pub use run::callbacks::{Callbacks, StepMetrics};
-pub use run::{TrainOutcome, Trainer};
-pub use schedule::learning_rate::{LrSchedule, LrScheduler};
-pub use schedule::timesteps::{TimestepDensity, WeightingScheme};
+pub use metrics::{StepMetrics, Validation, ValidationImage};
+pub use optimizer::{AdamW, AdamWConfig, Gradients, MomentStore, MomentsInMemory};
+pub use run::{Callbacks, TrainOutcome, Trainer};
+pub use schedule::{
+    learning_rate::{LrSchedule, SchedulerType},
+    timesteps::{TimestepDensity, WeightingScheme},
+};
 pub use stop::StopFlag;
-pub use validation::{Validation, ValidationImage};

@@ -86,6 +86,11 @@ impl Pack {
         Ok(pack)
     }
 
+    /// The folder of its files.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Whether a record is known to be there; [`refresh`](Self::refresh) looks for those of other processes.
     pub fn contains(&self, key: &PackKey) -> bool {
         self.known().entries.contains_key(key)

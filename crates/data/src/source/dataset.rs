@@ -94,6 +94,8 @@ pub struct TrainData {
     pub train: Box<dyn Dataset>,
     /// Rows that are never trained on; `None` measures on rows that are.
     pub held_out: Option<Box<dyn Dataset>>,
+    /// Why rows that were meant to be held out are not there: they cannot be read.
+    pub held_out_error: Option<String>,
 }
 
 impl std::fmt::Debug for TrainData {
@@ -114,6 +116,6 @@ impl TrainData {
 
 impl<D: Dataset + 'static> From<D> for TrainData {
     fn from(dataset: D) -> Self {
-        Self { train: Box::new(dataset), held_out: None }
+        Self { train: Box::new(dataset), held_out: None, held_out_error: None }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::io::Write;
 
-use cogview4_control_pipeline::PromptTokenizer;
+use cogview4_control_pipeline::{PipelineFolder, progress_bar};
 use cogview4_data::lint::{LintOptions, LintReport, lint};
 use cogview4_model::files::{check_writable, write_atomic};
 
+use super::Args;
 use crate::{
-    cli::args::Args,
-    error::{Result, TrainError},
-    run::progress_bar,
+    error::{Result, TrainError, make_folder},
+    page::lint_page,
 };
 
 /// Looks at the data set of a command line. Writes the table to `table` and the page to `check.html` in the output
@@ -17,7 +17,7 @@ use crate::{
 ///
 /// ```no_run
 /// use clap::Parser;
-/// use cogview4_trainer::cli::{args::Args, check::check};
+/// use cogview4_trainer::cli::{Args, check};
 ///
 /// let args = Args::try_parse_from(["check", "--dataset_name", "my-pairs"])?;
 /// let report = check(args, &mut std::io::stdout())?;
@@ -29,25 +29,25 @@ use crate::{
 /// Flags that are out of range, a data set that cannot be opened, or files that cannot be written.
 pub fn check(args: Args, table: &mut dyn Write) -> Result<LintReport> {
     let data = args.data()?;
-    let tokenizer = args.pretrained_model_name_or_path.as_ref().map(|folder| folder.join("tokenizer"));
-    let tokenizer = tokenizer.map(|folder| PromptTokenizer::load(&folder)).transpose()?;
+    let tokenizer = args.pretrained_model_name_or_path.as_ref().map(PipelineFolder::new);
+    let tokenizer = tokenizer.map(|folder| folder.load_tokenizer()).transpose()?;
     let config = args.config()?;
     config.check()?;
     let data = data.open()?.train;
     let page = config.output_dir.join("check.html");
-    TrainError::make_folder("--output_dir", &config.output_dir)?;
+    make_folder("output_dir", &config.output_dir)?;
     check_writable(&page)?;
     // What cannot be tokenized has no length; training refuses it by row.
     let count = tokenizer.map(|tokenizer| move |caption: &str| tokenizer.count(caption).unwrap_or_default());
     let options = LintOptions {
-        resolution: config.numerics.resolution,
-        max_sequence_length: config.numerics.max_sequence_length,
+        resolution: config.recipe.resolution,
+        max_sequence_length: config.recipe.max_sequence_length,
         count_tokens: count.as_ref().map(|count| count as &(dyn Fn(&str) -> usize + Sync)),
     };
     let progress = progress_bar("checking", data.len(), 0, config.progress_bar);
     let report = lint(&*data, options, |rows| progress.inc(rows as u64));
     progress.finish_and_clear();
-    write_atomic(&page, report.to_html(&*data).as_bytes())?;
-    write!(table, "{report}\nsee {}\n", page.display()).map_err(|error| TrainError::checkpoint(&page, error))?;
+    write_atomic(&page, lint_page(&report, &*data).as_bytes())?;
+    write!(table, "{report}\nsee {}\n", page.display()).map_err(TrainError::io("standard output"))?;
     Ok(report)
 }

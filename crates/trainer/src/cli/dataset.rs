@@ -27,25 +27,29 @@ pub enum DataSource {
 }
 
 impl DataConfig {
-    /// Opens the rows to train on, and a validation or test split beside them. A split that cannot be read is left out:
-    /// it would only be measured on.
+    /// Opens the rows to train on, and a validation or test split beside them. A split that cannot be read is left out,
+    /// and the report says so: it would only be measured on.
     ///
     /// # Errors
     /// No data set, a broken one, or one without rows.
     pub fn open(&self) -> Result<TrainData> {
-        let (flag, mut train, held_out) = match &self.source {
+        let (name, mut train, held_out) = match &self.source {
             DataSource::Dataset(path) => {
-                let held_out = open_held_out(path, &self.columns).unwrap_or_default();
-                ("--dataset_name", open_dataset(path, &self.columns)?, held_out)
+                let held_out = open_held_out(path, &self.columns);
+                ("dataset_name", open_dataset(path, &self.columns)?, held_out)
             }
-            DataSource::Jsonl(path) => ("--jsonl_for_train", open_jsonl(path, &self.columns)?, None),
+            DataSource::Jsonl(path) => ("jsonl_for_train", open_jsonl(path, &self.columns)?, Ok(None)),
         };
         if train.is_empty() {
-            return Err(TrainError::flag(flag, "the data set has no rows"));
+            return Err(TrainError::setting(name, "the data set has no rows"));
         }
         if let Some(rows) = self.max_train_samples {
             train = first_rows(train, rows);
         }
-        Ok(TrainData { train, held_out })
+        let (held_out, held_out_error) = match held_out {
+            Ok(held_out) => (held_out, None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        Ok(TrainData { train, held_out, held_out_error })
     }
 }

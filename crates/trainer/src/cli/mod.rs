@@ -1,25 +1,71 @@
-//! What the command lines of this project have in common: an error is one line on standard error.
+//! The command line of `train_control_cogview4`: flags as written (`args`), what they mean (`resolve`, `dataset`), and the
+//! tasks. The library names settings; here they get the dashes of flags.
 
-pub mod args;
-pub mod check;
-pub(crate) mod dataset;
+mod args;
+mod check;
+mod dataset;
+mod resolve;
+mod token;
 
-use std::process::ExitCode;
+use anyhow::{Context, Result, anyhow, ensure};
+use cogview4_data::DataError;
 
-use clap::Parser;
+use crate::{
+    error::TrainError,
+    run::{TrainOutcome, Trainer},
+    stop::StopFlag,
+};
 
-/// Parses the command line and runs a program with it. An error, of the command line or of the program, is printed
-/// as one line `error: ...` and gives a non-zero exit status.
-pub fn run_main<C: Parser>(run: impl FnOnce(C) -> anyhow::Result<()>) -> ExitCode {
-    let cli = match C::try_parse() {
-        Ok(cli) => cli,
-        Err(help) if !help.use_stderr() => help.exit(),
-        Err(error) => return fail(error.to_string().split("\n\n").next().unwrap_or_default()),
-    };
-    run(cli).map_or_else(|error| fail(&format!("error: {error:#}")), |()| ExitCode::SUCCESS)
+pub use args::{Args, Cli, Command};
+pub use check::check;
+pub use dataset::{DataConfig, DataSource};
+pub use token::Token;
+
+/// Does what a command line asks for.
+///
+/// # Errors
+/// Whatever the task refuses, with settings named as flags; pairs that have findings.
+pub fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        None => train(cli.train),
+        Some(Command::Check(args)) => {
+            let report = check(*args, &mut std::io::stdout()).map_err(with_flags)?;
+            ensure!(report.findings.is_empty(), "{} of {} rows have findings", report.bad_rows(), report.rows);
+            Ok(())
+        }
+    }
 }
 
-fn fail(message: &str) -> ExitCode {
-    eprintln!("{}", message.split_whitespace().collect::<Vec<_>>().join(" "));
-    ExitCode::FAILURE
+fn train(args: Args) -> Result<()> {
+    let stop = StopFlag::default();
+    let handle = stop.clone();
+    // Whoever asks twice does not want to wait for the end of the step.
+    let on_signal = move || match handle.is_requested() {
+        true => std::process::exit(130),
+        false => handle.request(),
+    };
+    let run = || -> Result<TrainOutcome, TrainError> {
+        let (config, data) = args.resolve()?;
+        let trainer = Trainer::stoppable(config, data.open()?, stop)?;
+        for note in trainer.notes() {
+            eprintln!("note: {note}");
+        }
+        trainer.run(&mut ())
+    };
+    ctrlc::set_handler(on_signal).context("installing the signal handler")?;
+    match run() {
+        Err(TrainError::Stopped) => Ok(()),
+        result => result.map(drop).map_err(with_flags),
+    }
+}
+
+/// An error of the library as the command line says it.
+fn with_flags(error: TrainError) -> anyhow::Error {
+    match &error {
+        TrainError::Setting { .. } | TrainError::Data(DataError::Column { .. }) => anyhow!("--{error}"),
+        TrainError::ConfigChanged { path, difference } => {
+            anyhow!("{}: {difference}: use --allow_config_change to resume all the same", path.display())
+        }
+        _ => error.into(),
+    }
 }

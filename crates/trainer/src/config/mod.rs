@@ -1,76 +1,35 @@
 //! What a run is to do, resolved and checked; written beside every checkpoint.
 
+mod recipe;
+mod validation;
+
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
 use cogview4_model::{ComputeDtype, DeviceSpec};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::{
-    cli::args::Args,
-    error::{Result, TrainError},
-    optimizer::adamw::AdamWConfig,
-    schedule::learning_rate::LrSchedule,
-    schedule::timesteps::TimestepDensity,
-    stop::StopFlag,
-};
+use crate::error::{Result, TrainError};
+
+pub use recipe::{CaptionChoice, Recipe, WeightingSigma};
+pub use validation::{ValidationConfig, ValidationPair};
 
 /// Pictures are cut into patches of this many pixels, by VAE and transformer together.
 const RESOLUTION_MULTIPLE: u32 = 16;
+/// Larger pictures are refused, as when generating.
+const MAX_RESOLUTION: u32 = 32_768;
 
-/// What a run goes on from.
+/// Counts of any kind; products of two stay far from where numbers wrap.
+pub(crate) const MAX_COUNT: usize = i32::MAX as usize;
+/// Threads that read ahead, at most.
+const MAX_WORKERS: usize = 256;
+
+/// What a run resumes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Resume {
     /// The newest complete checkpoint of the output folder, if there is one.
     Latest,
     /// This checkpoint.
     Checkpoint(PathBuf),
-}
-
-/// `--caption_choice`: which of a row's captions is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-pub enum CaptionChoice {
-    /// Another one each epoch, seeded.
-    Random,
-    /// The longest.
-    Longest,
-    /// The first.
-    First,
-}
-
-/// `--weighting_sigma`: which noise level the loss weighting sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-pub enum WeightingSigma {
-    /// The one before shifting, as the reference.
-    Unshifted,
-    /// The one that the sample has.
-    Shifted,
-}
-
-/// What is drawn while training goes on, and how often is measured.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ValidationConfig {
-    /// Measured and drawn each time that this many steps are made, and at the end; measured before the first step too.
-    pub steps: usize,
-    /// What is drawn; nothing where this is empty.
-    pub pairs: Vec<ValidationPair>,
-    /// Pictures of each pair.
-    pub num_validation_images: usize,
-    /// Scale of the guidance, off at 1 and below.
-    pub guidance_scale: f64,
-}
-
-/// A prompt and the control image that its pictures follow.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ValidationPair {
-    /// The prompt.
-    pub prompt: String,
-    /// Path or URL of the control image, used as it is.
-    pub image: String,
 }
 
 /// A run, resolved and checked: [`TrainConfig::new`] has the defaults of the command line, and any field can be changed.
@@ -80,8 +39,8 @@ pub struct ValidationPair {
 ///
 /// let mut config = TrainConfig::new("CogView4-6B", "cogview4-control");
 /// config.max_train_steps = Some(1000);
-/// config.numerics.resolution = 512;
-/// config.numerics.schedule.learning_rate = 1e-5;
+/// config.recipe.resolution = 512;
+/// config.recipe.schedule.learning_rate = 1e-5;
 /// ```
 #[derive(Debug, Clone, Serialize)]
 pub struct TrainConfig {
@@ -99,9 +58,9 @@ pub struct TrainConfig {
     pub checkpointing_steps: usize,
     /// Older checkpoints are removed when there are more.
     pub checkpoints_total_limit: Option<usize>,
-    /// What to go on from.
+    /// What to resume from.
     pub resume: Option<Resume>,
-    /// Whether a checkpoint of other settings or data may be gone on from.
+    /// Whether a checkpoint of other settings or data may be resumed from.
     pub allow_config_change: bool,
     /// Threads that read ahead; 0 reads when needed.
     pub dataloader_num_workers: usize,
@@ -117,7 +76,7 @@ pub struct TrainConfig {
     pub save_dtype: ComputeDtype,
     /// Seed of all draws; drawn where not given.
     pub seed: Option<u64>,
-    /// What is measured and drawn on the way.
+    /// What is measured, and which pictures are generated, on the way.
     pub validation: ValidationConfig,
     /// Folder of TensorBoard's files, in the output folder; `None` writes none.
     pub logging_dir: Option<PathBuf>,
@@ -128,76 +87,88 @@ pub struct TrainConfig {
     /// Whether progress is shown on standard error, where that is a terminal.
     pub progress_bar: bool,
     /// What decides the numbers.
-    pub numerics: Numerics,
-    /// Asks the run to stop, with a checkpoint.
-    #[serde(skip)]
-    pub stop: StopFlag,
+    pub recipe: Recipe,
 }
 
 impl TrainConfig {
     /// A run with the defaults of the command line.
     pub fn new(pretrained_model: impl Into<PathBuf>, output_dir: impl Into<PathBuf>) -> Self {
-        let args = Args::try_parse_from(["train_control_cogview4"]).expect("invariant: no flag is required");
-        let config = args.config().expect("invariant: defaults are available");
-        Self { pretrained_model: pretrained_model.into(), output_dir: output_dir.into(), ..config }
+        Self {
+            pretrained_model: pretrained_model.into(),
+            transformer: None,
+            output_dir: output_dir.into(),
+            num_train_epochs: 1,
+            max_train_steps: None,
+            checkpointing_steps: 500,
+            checkpoints_total_limit: None,
+            resume: None,
+            allow_config_change: false,
+            dataloader_num_workers: 0,
+            pack: Packing::OutputDir,
+            dump_step: None,
+            device: DeviceSpec::default(),
+            gradient_checkpointing: false,
+            save_dtype: ComputeDtype::default(),
+            seed: None,
+            validation: ValidationConfig::default(),
+            logging_dir: Some("logs".into()),
+            tracker_project_name: "cogview4_train_control".into(),
+            log_dataset_samples: false,
+            progress_bar: true,
+            recipe: Recipe::default(),
+        }
     }
 
-    /// Checks what can be checked without files; errors name the flag of a value.
+    /// Checks what can be checked without files; errors name the setting.
     ///
     /// # Errors
-    /// [`TrainError::Flag`] for a value that is out of range.
+    /// [`TrainError::Setting`] for a value that is out of range.
     pub fn check(&self) -> Result<()> {
-        let (numerics, validation) = (&self.numerics, &self.validation);
-        let at_least_one = [
-            ("--train_batch_size", Some(numerics.train_batch_size)),
-            ("--gradient_accumulation_steps", Some(numerics.gradient_accumulation_steps)),
-            ("--num_train_epochs", Some(self.num_train_epochs)),
-            ("--max_train_steps", self.max_train_steps),
-            ("--checkpointing_steps", Some(self.checkpointing_steps)),
-            ("--checkpoints_total_limit", self.checkpoints_total_limit),
-            ("--max_sequence_length", Some(numerics.max_sequence_length)),
-            ("--lr_num_cycles", Some(numerics.schedule.num_cycles)),
-            ("--validation_steps", Some(validation.steps)),
-            ("--num_validation_images", Some(validation.num_validation_images)),
+        let (recipe, validation) = (&self.recipe, &self.validation);
+        let counts = [
+            ("train_batch_size", Some(recipe.train_batch_size)),
+            ("gradient_accumulation_steps", Some(recipe.gradient_accumulation_steps)),
+            ("num_train_epochs", Some(self.num_train_epochs)),
+            ("max_train_steps", self.max_train_steps),
+            ("checkpointing_steps", Some(self.checkpointing_steps)),
+            ("checkpoints_total_limit", self.checkpoints_total_limit),
+            ("max_sequence_length", Some(recipe.max_sequence_length)),
+            ("lr_num_cycles", Some(recipe.schedule.num_cycles)),
+            ("validation_steps", Some(validation.steps)),
+            ("num_validation_images", Some(validation.num_validation_images)),
         ];
-        if let Some((flag, _)) = at_least_one.into_iter().find(|(_, count)| *count == Some(0)) {
-            return Err(TrainError::flag(flag, "must be at least 1"));
+        if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == Some(0)) {
+            return Err(TrainError::setting(name, "must be at least 1"));
         }
-        if numerics.resolution == 0 || !numerics.resolution.is_multiple_of(RESOLUTION_MULTIPLE) {
-            let reason = format!("{} is not a multiple of {RESOLUTION_MULTIPLE}", numerics.resolution);
-            return Err(TrainError::flag("--resolution", reason));
+        if let Some((name, _)) = counts.into_iter().find(|(_, count)| count.is_some_and(|count| count > MAX_COUNT)) {
+            return Err(TrainError::setting(name, format!("must be at most {MAX_COUNT}")));
         }
-        let parts = [
-            ("--proportion_empty_prompts", numerics.proportion_empty_prompts, 1.0),
-            ("--adam_beta1", numerics.adam.beta1, 1.0 - f64::EPSILON),
-            ("--adam_beta2", numerics.adam.beta2, 1.0 - f64::EPSILON),
-        ];
-        if let Some((flag, value, _)) = parts.into_iter().find(|(_, value, most)| !(0.0..=*most).contains(value)) {
-            return Err(TrainError::flag(flag, format!("{value} is not between 0 and 1")));
+        if self.dataloader_num_workers > MAX_WORKERS {
+            return Err(TrainError::setting("dataloader_num_workers", format!("must be at most {MAX_WORKERS}")));
         }
-        let not_negative = [
-            ("--learning_rate", numerics.schedule.learning_rate),
-            ("--adam_weight_decay", numerics.adam.weight_decay),
-            ("--adam_epsilon", numerics.adam.epsilon),
-            ("--max_grad_norm", numerics.max_grad_norm),
-            ("--logit_std", numerics.density.logit_std),
-        ];
-        if let Some((flag, value)) = not_negative.into_iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
-            return Err(TrainError::flag(flag, format!("{value} is not a number from 0 up")));
+        if recipe.resolution == 0
+            || recipe.resolution > MAX_RESOLUTION
+            || !recipe.resolution.is_multiple_of(RESOLUTION_MULTIPLE)
+        {
+            let reason =
+                format!("{} is not a multiple of {RESOLUTION_MULTIPLE} up to {MAX_RESOLUTION}", recipe.resolution);
+            return Err(TrainError::setting("resolution", reason));
         }
-        if !numerics.control && !validation.pairs.is_empty() {
-            return Err(TrainError::flag("--validation_image", "a base model is trained, which follows none"));
-        }
+        recipe.check()?;
         if !validation.guidance_scale.is_finite() {
             let reason = format!("{} is not a finite number", validation.guidance_scale);
-            return Err(TrainError::flag("--guidance_scale", reason));
+            return Err(TrainError::setting("guidance_scale", reason));
+        }
+        if !recipe.control && !validation.pairs.is_empty() {
+            return Err(TrainError::setting("validation_image", "a base model is trained, which follows none"));
         }
         Ok(())
     }
 
     /// All settings, to be read by people.
     pub(crate) fn to_json(&self) -> String {
-        serde_json::to_string_pretty(self).expect("invariant: settings are numbers and texts")
+        // A path that is no text cannot be written as JSON.
+        serde_json::to_string_pretty(self).unwrap_or_else(|error| format!("\"{error}\""))
     }
 
     /// The folder of TensorBoard's files.
@@ -225,56 +196,4 @@ pub enum Packing {
     OutputDir,
     /// In this folder.
     Folder(PathBuf),
-}
-
-/// Settings that decide the numbers of a run; a resumed run must have the same.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Numerics {
-    /// Side of the pictures.
-    pub resolution: u32,
-    /// Captions are cut to this many tokens.
-    pub max_sequence_length: usize,
-    /// Samples of a micro-batch.
-    pub train_batch_size: usize,
-    /// Micro-batches of a step.
-    pub gradient_accumulation_steps: usize,
-    /// Part of the samples that lose their caption.
-    pub proportion_empty_prompts: f64,
-    /// Gradients are scaled to this norm at most.
-    pub max_grad_norm: f64,
-    /// The learning rate.
-    pub schedule: LrSchedule,
-    /// The optimiser.
-    pub adam: AdamWConfig,
-    /// Timesteps and loss weights.
-    pub density: TimestepDensity,
-    /// Which noise level the loss weighting sees.
-    pub weighting_sigma: WeightingSigma,
-    /// Which of a row's captions is used.
-    pub caption_choice: CaptionChoice,
-    /// Whether the control latents are drawn.
-    pub sample_control_latents: bool,
-    /// Whether pads are hidden.
-    pub strict_text_mask: bool,
-    /// Type of weights and matrix products; parameters and moments are f32 all the same.
-    pub compute_dtype: ComputeDtype,
-    /// Whether only the blocks and the patch embedding are trained.
-    pub only_target_transformer_blocks: bool,
-    /// Whether a control model is trained. Without control it is the base model that learns pictures from captions; control
-    /// images are not looked at then, though rows have them.
-    #[serde(default = "with_control")]
-    pub control: bool,
-}
-
-fn with_control() -> bool {
-    true
-}
-
-impl Numerics {
-    /// Whether a parameter is trained.
-    pub(crate) fn is_trained(&self, key: &str) -> bool {
-        !self.only_target_transformer_blocks
-            || key.starts_with("transformer_blocks.")
-            || key.starts_with("patch_embed.proj.")
-    }
 }

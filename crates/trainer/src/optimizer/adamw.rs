@@ -1,13 +1,16 @@
-//! AdamW as `torch.optim.AdamW` computes it (Loshchilov and Hutter, arXiv:1711.05101), in one pass over memory, and
-//! clipping by the global norm.
+//! AdamW as `torch.optim.AdamW` computes it (Loshchilov and Hutter, arXiv:1711.05101), in one pass over memory.
 
-use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use burn::module::Module;
+use cogview4_model::weights::{TensorSource, update_parameters};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::{Gradients, MomentStore, MomentsInMemory};
+
 /// Values that are worked on together.
-const CHUNK: usize = 1 << 15;
+pub(super) const CHUNK: usize = 1 << 15;
 
 /// Numbers of the optimiser.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -22,91 +25,133 @@ pub struct AdamWConfig {
     pub epsilon: f64,
 }
 
-/// The optimiser: both moments of every trained parameter, by key.
-///
-/// ```
-/// use cogview4_trainer::{AdamW, AdamWConfig, clip_grad_norm};
-///
-/// let config = AdamWConfig { beta1: 0.9, beta2: 0.999, weight_decay: 0.0, epsilon: 1e-8 };
-/// let (mut optimizer, mut weight) = (AdamW::new(config), vec![1.0, 1.0]);
-/// let mut gradients = vec![("weight".to_string(), vec![3.0, -4.0])];
-/// assert_eq!(clip_grad_norm(&mut gradients, 1.0), 5.0);
-/// optimizer.begin_step();
-/// optimizer.update("weight", &mut weight, &gradients[0].1, 0.1);
-/// assert!((weight[0] - 0.9).abs() < 1e-5 && (weight[1] - 1.1).abs() < 1e-5);
-/// ```
-#[derive(Debug, Clone, PartialEq)]
-pub struct AdamW {
-    /// Its numbers.
-    pub config: AdamWConfig,
-    /// Steps made.
-    pub steps: usize,
-    pub(crate) moments: BTreeMap<String, Moments>,
+impl Default for AdamWConfig {
+    /// The reference's.
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.999, weight_decay: 1e-2, epsilon: 1e-8 }
+    }
 }
 
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Moments {
-    pub(crate) exp_avg: Vec<f32>,
-    pub(crate) exp_avg_sq: Vec<f32>,
+/// The optimiser; both moments of every trained parameter are in its store. It does not count: the run says which step it
+/// makes.
+///
+/// ```
+/// use burn::tensor::{Device, Tensor};
+/// use cogview4_model::nn::Linear;
+/// use cogview4_trainer::{AdamW, AdamWConfig, Gradients};
+///
+/// let mut optimizer = AdamW::new(AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() });
+/// let layer = Linear::init(2, 1, &Device::flex());
+/// let gradients: Gradients = [("bias".to_string(), vec![3.0])].into_iter().collect();
+/// let (layer, is_finite) = optimizer.step(1, 0.1, layer, gradients);
+/// assert!(is_finite);
+/// ```
+#[derive(Debug)]
+pub struct AdamW {
+    config: AdamWConfig,
+    moments: Box<dyn MomentStore>,
 }
 
 impl AdamW {
-    /// An optimiser that has made no step.
+    /// An optimiser that has made no step, with its moments in memory.
     pub fn new(config: AdamWConfig) -> Self {
-        Self { config, steps: 0, moments: BTreeMap::new() }
+        Self::with_moments(config, MomentsInMemory::default())
     }
 
-    /// Counts a step; [`update`](Self::update) is then called for each parameter.
-    pub fn begin_step(&mut self) {
-        self.steps += 1;
+    /// An optimiser whose moments are in this store.
+    pub fn with_moments(config: AdamWConfig, moments: impl MomentStore + 'static) -> Self {
+        Self { config, moments: Box::new(moments) }
     }
 
-    /// Updates one parameter in place.
+    /// Makes step `number`, the first is 1: updates each f32 parameter that has a gradient, and says whether all of them, and
+    /// their moments, are finite numbers.
+    ///
+    /// Parameters change in place while nobody else holds them, so hand over the only copy of the model.
     ///
     /// # Panics
-    /// When parameter and gradient differ in length, or no step was begun.
-    pub fn update(&mut self, key: &str, parameter: &mut [f32], gradient: &[f32], learning_rate: f64) {
-        assert_eq!(parameter.len(), gradient.len(), "{key}");
-        assert!(self.steps > 0, "a step was begun");
-        let AdamWConfig { beta1, beta2, weight_decay, epsilon } = self.config;
-        let zeros = || Moments { exp_avg: vec![0.0; gradient.len()], exp_avg_sq: vec![0.0; gradient.len()] };
-        let moments = self.moments.entry(key.into()).or_insert_with(zeros);
-
-        // PyTorch computes these in f64 and rounds them where they meet a tensor.
-        let correction1 = 1.0 - beta1.powi(self.steps as i32);
-        let correction2_sqrt = (1.0 - beta2.powi(self.steps as i32)).sqrt() as f32;
-        let step_size = (learning_rate / correction1) as f32;
-        let keep = (1.0 - learning_rate * weight_decay) as f32;
-        let (weight1, beta2_f32, weight2) = ((1.0 - beta1) as f32, beta2 as f32, (1.0 - beta2) as f32);
-        let epsilon = epsilon as f32;
-        let chunks = parameter.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
-        let moments = moments.exp_avg.par_chunks_mut(CHUNK).zip(moments.exp_avg_sq.par_chunks_mut(CHUNK));
-        chunks.zip(moments).for_each(|((parameter, gradient), (exp_avg, exp_avg_sq))| {
-            for i in 0..parameter.len() {
-                let gradient = gradient[i];
-                exp_avg[i] += weight1 * (gradient - exp_avg[i]);
-                exp_avg_sq[i] = exp_avg_sq[i] * beta2_f32 + weight2 * (gradient * gradient);
-                let denominator = exp_avg_sq[i].sqrt() / correction2_sqrt + epsilon;
-                parameter[i] = parameter[i] * keep - step_size * (exp_avg[i] / denominator);
-            }
+    /// When `number` is 0, or a parameter and its gradient differ in length.
+    pub fn step<M: Module>(
+        &mut self,
+        number: usize,
+        learning_rate: f64,
+        model: M,
+        mut gradients: Gradients,
+    ) -> (M, bool) {
+        let scalars = Scalars::new(&self.config, number, learning_rate);
+        let is_finite = AtomicBool::new(true);
+        let model = update_parameters(model, |key, parameter| {
+            let Some(gradient) = gradients.remove(key) else { return };
+            assert_eq!(parameter.len(), gradient.len(), "{key}");
+            self.moments.with(key, gradient.len(), &mut |exp_avg, exp_avg_sq| {
+                if !scalars.update(parameter, &gradient, exp_avg, exp_avg_sq) {
+                    is_finite.store(false, Ordering::Relaxed);
+                }
+            });
         });
+        (model, is_finite.into_inner())
+    }
+
+    /// Puts the moments of a parameter back, as a checkpoint has them.
+    pub(crate) fn restore(&mut self, key: &str, [exp_avg, exp_avg_sq]: [&[f32]; 2]) {
+        self.moments.with(key, exp_avg.len(), &mut |first, second| {
+            first.copy_from_slice(exp_avg);
+            second.copy_from_slice(exp_avg_sq);
+        });
+    }
+
+    /// The moments, for a checkpoint.
+    pub(crate) fn tensors(&self) -> Vec<(String, TensorSource<'_>)> {
+        self.moments.tensors()
     }
 }
 
-/// Scales all gradients so that their joint norm is at most `max_norm`, and gives the norm before.
-///
-/// Summed in chunks of fixed size that are added in order, so that it repeats bit for bit.
-pub fn clip_grad_norm(gradients: &mut [(String, Vec<f32>)], max_norm: f64) -> f64 {
-    let square = |values: &[f32]| values.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
-    let sums =
-        |values: &Vec<f32>| -> f64 { values.par_chunks(CHUNK).map(square).collect::<Vec<_>>().into_iter().sum() };
-    let norm = gradients.iter().map(|(_, values)| sums(values)).sum::<f64>().sqrt();
-    let factor = max_norm / (norm + 1e-6);
-    if factor < 1.0 {
-        let factor = factor as f32;
-        for (_, values) in gradients {
-            values.par_iter_mut().for_each(|value| *value *= factor);
+/// The numbers of one step. PyTorch computes them in f64 and rounds them where they meet a tensor.
+struct Scalars {
+    keep: f32,
+    step_size: f32,
+    weight1: f32,
+    beta2: f32,
+    weight2: f32,
+    correction2_sqrt: f32,
+    epsilon: f32,
+}
+
+impl Scalars {
+    fn new(config: &AdamWConfig, number: usize, learning_rate: f64) -> Self {
+        let AdamWConfig { beta1, beta2, weight_decay, epsilon } = *config;
+        let number = i32::try_from(number).ok().filter(|number| *number > 0).expect("steps are counted from 1");
+        Self {
+            keep: (1.0 - learning_rate * weight_decay) as f32,
+            step_size: (learning_rate / (1.0 - beta1.powi(number))) as f32,
+            weight1: (1.0 - beta1) as f32,
+            beta2: beta2 as f32,
+            weight2: (1.0 - beta2) as f32,
+            correction2_sqrt: (1.0 - beta2.powi(number)).sqrt() as f32,
+            epsilon: epsilon as f32,
         }
     }
-    norm
+
+    /// Updates one parameter; says whether it and its second moment stayed finite.
+    fn update(&self, parameter: &mut [f32], gradient: &[f32], exp_avg: &mut [f32], exp_avg_sq: &mut [f32]) -> bool {
+        /// The bits of an exponent that only infinities and what is not a number have all set.
+        const EXPONENT: u32 = 0x7f80_0000;
+        let chunks = parameter.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
+        let moments = exp_avg.par_chunks_mut(CHUNK).zip(exp_avg_sq.par_chunks_mut(CHUNK));
+        let update =
+            |((parameter, gradient), (exp_avg, exp_avg_sq)): ((&mut [f32], &[f32]), (&mut [f32], &mut [f32]))| {
+                let mut is_broken = 0;
+                for i in 0..parameter.len() {
+                    let gradient = gradient[i];
+                    exp_avg[i] += self.weight1 * (gradient - exp_avg[i]);
+                    exp_avg_sq[i] = exp_avg_sq[i] * self.beta2 + self.weight2 * (gradient * gradient);
+                    let denominator = exp_avg_sq[i].sqrt() / self.correction2_sqrt + self.epsilon;
+                    parameter[i] = parameter[i] * self.keep - self.step_size * (exp_avg[i] / denominator);
+                    let bits = [parameter[i], exp_avg_sq[i]].map(|value| value.to_bits() & EXPONENT == EXPONENT);
+                    is_broken |= u32::from(bits[0]) | u32::from(bits[1]);
+                }
+                is_broken
+            };
+        // Every chunk is updated, whatever the others gave.
+        chunks.zip(moments).map(update).reduce(|| 0, |a, b| a | b) == 0
+    }
 }

@@ -1,4 +1,8 @@
-//! What a run takes of the machine.
+//! What a run takes of the machine: disk and memory, looked at before work begins.
 
-pub(crate) mod disk;
-pub(crate) mod memory;
+mod disk;
+mod memory;
+
+pub(crate) use disk::check_disk;
+pub(crate) use memory::check_memory;
+pub use memory::peak_memory_bytes;

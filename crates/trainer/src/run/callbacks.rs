@@ -2,26 +2,7 @@
 
 use std::{ops::ControlFlow, path::Path};
 
-use serde::{Deserialize, Serialize};
-
-use crate::validation::Validation;
-
-/// What is measured of a step; a line of `metrics.jsonl`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StepMetrics {
-    /// The step, the first is 1.
-    pub step: usize,
-    /// Mean loss of the step's samples.
-    pub loss: f64,
-    /// Learning rate used in this step.
-    pub lr: f64,
-    /// Norm of the gradients before clipping.
-    pub grad_norm: f64,
-    /// Samples of this step over the time it took.
-    pub samples_per_second: f64,
-    /// The most memory that the process has held.
-    pub peak_memory_bytes: u64,
-}
+use crate::metrics::{StepMetrics, Validation};
 
 /// Called by a run. Breaking off finishes it as a signal does: with a checkpoint. `()` does nothing.
 ///

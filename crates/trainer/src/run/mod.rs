@@ -1,40 +1,35 @@
-//! A whole run: open, check, pack, train, write.
+//! A whole run. `setup` opens, checks, packs and loads; here it trains, validates and writes.
 
-pub(crate) mod callbacks;
+mod callbacks;
+mod outputs;
+mod setup;
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
-use burn::tensor::{DType, Device};
-use cogview4_data::{Dataset, Pack, TrainData, first_rows};
-use cogview4_model::{
-    CogView4Transformer, CogView4TransformerConfig, FlowMatchEulerSchedulerConfig, GlmConfig,
-    files::check_writable,
-    weights::{cast_parameters, set_trained, update_parameters},
-};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use cogview4_control_pipeline::progress_bar;
+use cogview4_data::TrainData;
+use cogview4_model::{CogView4Transformer, weights::cast_parameters};
+use indicatif::ProgressBar;
 
 use crate::{
-    checkpoint::{self, State},
-    config::{Resume, TrainConfig},
+    checkpoint::{self, Machine, TrainState},
+    config::TrainConfig,
     error::{Result, TrainError},
-    optimizer::adamw::{AdamW, clip_grad_norm},
-    resources::disk,
-    resources::memory::peak_memory_bytes,
-    run::callbacks::{Callbacks, StepMetrics},
-    samples::batch::BatchMaker,
-    samples::encoders::{Encoders, FeatureSource},
-    samples::rows::{Loader, Prefetch},
-    schedule::order::Plan,
-    step::dump::dump,
-    step::gradients::GradientSink,
-    step::{TrainingCopy, sizes},
-    trackers::{DatasetSample, Trackers, dataset_samples},
-    validation::{Probe, Validator, check_folder, load_controls},
+    metrics::StepMetrics,
+    optimizer::{AdamW, Gradients},
+    resources::peak_memory_bytes,
+    samples::{BatchMaker, Loader},
+    schedule::order::SampleOrder,
+    step::{TrainingCopy, dump},
+    stop::StopFlag,
+    trackers::{Shown, Trackers},
 };
+
+pub use callbacks::Callbacks;
 
 /// A run that is ready to begin, or to go on.
 ///
@@ -51,15 +46,15 @@ use crate::{
 /// ```
 pub struct Trainer {
     config: TrainConfig,
-    device: Device,
-    loader: Arc<Loader>,
-    features: FeatureSource,
-    validator: Validator,
-    samples: Vec<DatasetSample>,
-    scheduler: FlowMatchEulerSchedulerConfig,
-    model: CogView4Transformer,
+    stop: StopFlag,
+    opened: setup::Opened,
+    packed: setup::Packed,
+    /// Taken out only while a step changes it.
+    model: Option<CogView4Transformer>,
     optimizer: AdamW,
-    plan: Plan,
+    order: SampleOrder,
+    /// Optimiser steps made: the clock of the run.
+    step: usize,
     total_steps: usize,
 }
 
@@ -84,347 +79,187 @@ impl std::fmt::Debug for Trainer {
 
 impl Trainer {
     /// Opens and checks everything, fills the pack, and loads the transformer: the base model widened to a control model,
-    /// or a checkpoint. When [`TrainConfig::stop`] is set, packing ends early with [`TrainError::Stopped`]; what is packed
-    /// stays.
+    /// or a checkpoint.
     ///
     /// # Errors
     /// Anything that is wrong with the settings, the pipeline, the data set, or the checkpoint; nothing is trained then.
     pub fn new(config: TrainConfig, data: impl Into<TrainData>) -> Result<Self> {
-        config.check()?;
-        let TrainData { train, held_out } = data.into();
-        if train.is_empty() {
-            return Err(TrainError::flag("--dataset_name", "the data set has no rows"));
-        }
-        let device = config.device.open()?;
-        let controls = load_controls(&config)?;
-        check_outputs(&config)?;
-        let numerics = &config.numerics;
-        let folder = &config.pretrained_model;
-        let scheduler = FlowMatchEulerSchedulerConfig::load(&folder.join("scheduler").join("scheduler_config.json"))?;
-        let encoders = Encoders::open(folder, numerics.resolution, numerics.max_sequence_length, &device)?;
-        let resume = resume_from(&config)?;
-        let transformer_folder = match (&resume, &config.transformer) {
-            (Some((checkpoint, _)), _) => checkpoint.join("transformer"),
-            (None, Some(transformer)) => transformer.clone(),
-            (None, None) => folder.join("transformer"),
-        };
-        let (is_control, is_checkpoint) = (numerics.control, resume.is_some());
-        let transformer = check_transformer(&transformer_folder, &encoders, folder, is_control, is_checkpoint)?;
-        check_resolution(numerics.resolution as usize, &transformer, &encoders)?;
-        let pack = config.pack_folder().as_deref().map(Pack::open).transpose()?;
-        space::check(&config, &encoders, train.len(), &transformer)?;
+        Self::stoppable(config, data, StopFlag::default())
+    }
 
-        let mut features = FeatureSource { encoders, pack };
-        let prepare = |dataset: Box<dyn Dataset>, features: &mut FeatureSource| {
-            let what = if features.pack.is_some() { "packing" } else { "checking" };
-            let progress = progress_bar(what, dataset.len(), 0, config.progress_bar);
-            let loader = Loader::prepare(dataset, numerics, features, (&progress, &config.stop));
-            progress.finish_and_clear();
-            loader
-        };
-        let loader = prepare(train, &mut features)?;
-        let held_out = held_out.map(|held_out| prepare(first_rows(held_out, Probe::MAX_ROWS), &mut features));
-        let held_out = match held_out.transpose() {
-            Err(TrainError::Stopped) => return Err(TrainError::Stopped),
-            held_out => held_out,
-        };
-        let samples = dataset_samples(&loader, &config)?;
-        let validator = Validator::prepare(&config, (&loader, held_out), controls, &mut features, &device)?;
-        if features.pack.is_some() {
-            // Training needs the memory; what they gave is in the pack.
-            features.encoders.unload();
-        }
+    /// As [`new`](Self::new), with a flag that stops the run: packing ends early with [`TrainError::Stopped`], and what is
+    /// packed stays; training finishes its step and writes a checkpoint.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn stoppable(config: TrainConfig, data: impl Into<TrainData>, stop: StopFlag) -> Result<Self> {
+        let data = data.into();
+        let mut opened = setup::open(&config)?;
+        let setup::Planned { order, total_steps } = setup::check(&config, &mut opened, data.train.len())?;
+        let packed = setup::pack(&config, &mut opened, data, &stop)?;
+        let (model, optimizer) = setup::load(&config, &opened)?;
+        let step = opened.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.state.step);
+        Ok(Self { config, stop, opened, packed, model: Some(model), optimizer, order, step, total_steps })
+    }
 
-        let seed = match (&resume, config.seed) {
-            (_, Some(seed)) => seed,
-            (Some((_, state)), None) => state.seed,
-            (None, None) => draw_seed(),
-        };
-        let samples_per_step = numerics.train_batch_size * numerics.gradient_accumulation_steps;
-        let plan = Plan::new(seed, loader.len(), samples_per_step);
-        let total_steps = config.max_train_steps.unwrap_or(config.num_train_epochs * plan.steps_per_epoch());
-
-        let model = CogView4Transformer::load(&transformer_folder, DType::F32, &device)?;
-        let is_base = model.config().in_channels == features.encoders.vae_config().latent_channels;
-        let model = if is_base && config.numerics.control { model.widen_input() } else { model };
-        let model = set_trained(model, |key| numerics.is_trained(key));
-        let (model, optimizer) = match &resume {
-            Some((folder, state)) => {
-                let optimizer = checkpoint::read_optimizer(folder, state)?;
-                let model = checkpoint::restore_masters(model, folder)?;
-                let trainer_state = (&loader.data_hash, seed, total_steps);
-                check_resumable(&config, folder, state, trainer_state, &model)?;
-                (model, optimizer)
-            }
-            None => (model, AdamW::new(numerics.adam)),
-        };
-        let loader = Arc::new(loader);
-        Ok(Self {
-            device,
-            loader,
-            features,
-            validator,
-            samples,
-            scheduler,
-            model,
-            optimizer,
-            plan,
-            total_steps,
-            config,
-        })
+    /// What a person should know before the run begins: checkpoints that were passed over, another kind of machine.
+    pub fn notes(&self) -> &[String] {
+        &self.opened.notes
     }
 
     /// Trains to the end, or until it is asked to stop: then the step is finished and a checkpoint written.
     ///
     /// # Errors
-    /// A file that cannot be read or written; checkpoints that were written stay.
+    /// A file that cannot be read or written, or [`TrainError::Diverged`]; checkpoints that were written stay.
     pub fn run(mut self, callbacks: &mut impl Callbacks) -> Result<TrainOutcome> {
-        let steps = (self.optimizer.steps, self.total_steps);
-        let mut trackers = Trackers::open(&self.config, steps, self.validator.controls(), &self.samples)?;
-        let progress = progress_bar("training", self.total_steps, self.optimizer.steps, self.config.progress_bar);
-        let mut last_checkpoint = self.optimizer.steps;
-        let workers = self.config.dataloader_num_workers;
-        let loader = Arc::clone(&self.loader);
-        let mut samples = Prefetch::start(loader, &self.plan, self.optimizer.steps, self.total_steps, workers);
-        while self.optimizer.steps < self.total_steps {
-            if self.optimizer.steps.is_multiple_of(self.config.validation.steps) {
-                self.validate(&mut trackers, callbacks, &progress)?;
+        let shown = Shown { controls: self.packed.validator.controls(), samples: &self.packed.samples };
+        let mut trackers = Trackers::open(&self.config, self.step, self.total_steps, &shown)?;
+        let progress = progress_bar("training", self.total_steps, self.step, self.config.progress_bar);
+        let completed = match self.train(&mut trackers, callbacks, &progress) {
+            Ok(completed) => completed,
+            Err(error) => {
+                // Why is told by the error; the report only must not go on saying that the run is running.
+                let _ = trackers.finish("failed");
+                return Err(error);
             }
-            let measured = self.step(&mut samples)?;
-            trackers.on_step_end(&measured)?;
+        };
+        trackers.finish(if completed { "finished" } else { "stopped" })?;
+        let Self { step, model, .. } = self;
+        let transformer = model.expect("invariant: there between steps");
+        Ok(TrainOutcome { steps: step, completed, transformer })
+    }
+
+    /// Makes the steps that are left; false when it was asked to stop.
+    fn train(
+        &mut self,
+        trackers: &mut Trackers,
+        callbacks: &mut impl Callbacks,
+        progress: &ProgressBar,
+    ) -> Result<bool> {
+        let (rows, workers) = (Arc::clone(&self.packed.rows), self.config.dataloader_num_workers);
+        let steps = self.step..self.total_steps;
+        let mut loader = Loader::start(rows, &self.packed.encoder, &self.order, steps, workers)?;
+        while self.step < self.total_steps {
+            if self.step.is_multiple_of(self.config.validation.steps) {
+                self.validate(trackers, callbacks, progress)?;
+            }
+            let measured = self.step(&mut loader)?;
+            trackers.step(&measured)?;
             if callbacks.on_step_end(&measured).is_break() {
-                self.config.stop.request();
+                self.stop.request();
             }
             progress.set_message(format!("loss {:.4}, lr {:.2e}", measured.loss, measured.lr));
             progress.inc(1);
-            let stopping = self.config.stop.is_requested();
-            if self.optimizer.steps.is_multiple_of(self.config.checkpointing_steps) || stopping {
+            let stopping = self.stop.is_requested();
+            if self.step.is_multiple_of(self.config.checkpointing_steps) || stopping {
                 callbacks.on_checkpoint(&self.write_checkpoint()?);
-                last_checkpoint = self.optimizer.steps;
             }
             if stopping {
-                trackers.finish("stopped")?;
-                progress.abandon_with_message(format!("stopped after step {last_checkpoint}"));
-                return Ok(TrainOutcome { steps: self.optimizer.steps, completed: false, transformer: self.model });
+                progress.abandon_with_message(format!("stopped after step {}", self.step));
+                return Ok(false);
             }
         }
-        checkpoint::save_transformer(&self.model, &self.config.output_dir, self.config.save_dtype)?;
-        self.validate(&mut trackers, callbacks, &progress)?;
-        trackers.finish("finished")?;
+        self.model().save_as(&self.config.output_dir, self.config.save_dtype.dtype())?;
+        self.validate(trackers, callbacks, progress)?;
         progress.finish();
-        Ok(TrainOutcome { steps: self.optimizer.steps, completed: true, transformer: self.model })
+        Ok(true)
     }
 
-    /// Measures and draws, unless an earlier part of the run has done so at this step.
+    /// Measures, and generates pictures, unless an earlier part of the run has done so at this step.
     fn validate(&self, trackers: &mut Trackers, callbacks: &mut impl Callbacks, progress: &ProgressBar) -> Result<()> {
-        let step = self.optimizer.steps;
-        if !self.config.numerics.control || trackers.is_validated(step) {
+        if !self.config.recipe.control || trackers.is_validated(self.step) {
             return Ok(());
         }
         progress.set_message("validating");
-        let model = cast_parameters(self.model.clone(), self.config.numerics.compute_dtype.dtype());
-        let around = (&self.scheduler, &self.config.stop);
-        if let Some(validation) = self.validator.run(step, &model, &self.batch_maker(), around)? {
-            trackers.on_validation_end(&validation)?;
+        let model = cast_parameters(self.model().clone(), self.config.recipe.compute_dtype.dtype());
+        if let Some(validation) = self.packed.validator.run(self.step, &model, &self.batch_maker(), &self.stop)? {
+            trackers.validation(&validation)?;
             if callbacks.on_validation_end(&validation).is_break() {
-                self.config.stop.request();
+                self.stop.request();
             }
         }
         Ok(())
     }
 
     /// Makes one optimiser step.
-    fn step(&mut self, prefetch: &mut Prefetch) -> Result<StepMetrics> {
+    fn step(&mut self, loader: &mut Loader) -> Result<StepMetrics> {
         let start = Instant::now();
-        let step = self.optimizer.steps;
-        let numerics = self.config.numerics.clone();
-        let samples = self.plan.step(step);
-        let model = TrainingCopy::new(&self.model, numerics.compute_dtype, self.config.gradient_checkpointing);
-        let (mut loss, mut sink) = (0.0, GradientSink::default());
-        for (number, micro) in samples.chunks(numerics.train_batch_size).enumerate() {
-            let features = micro
-                .iter()
-                .map(|&sample| prefetch.next(sample).and_then(|loaded| self.features.sample(loaded)))
-                .collect::<Result<Vec<_>>>()?;
-            let batch = self.batch_maker().make(&features);
+        let recipe = self.config.recipe.clone();
+        let samples = self.order.step(self.step);
+        let model = TrainingCopy::new(self.model(), recipe.compute_dtype, self.config.gradient_checkpointing);
+        let (mut loss, mut gradients, mut waited) = (0.0, Gradients::default(), Duration::ZERO);
+        for (number, micro) in samples.chunks(recipe.train_batch_size).enumerate() {
+            let waiting = Instant::now();
+            let encoded =
+                micro.iter().map(|&sample| loader.next(sample, &self.packed.encoder)).collect::<Result<Vec<_>>>()?;
+            waited += waiting.elapsed();
+            let batch = self.batch_maker().make(&encoded);
             // Each sample of the step counts the same, also where the last micro-batch is short.
-            let part = micro.len() as f64 / samples.len() as f64;
-            sink.set_part(part as f32);
-            let output = model.forward_backward(&batch, &sizes(&batch, &numerics), &mut sink);
-            if let (0, 0, Some(path)) = (step, number, &self.config.dump_step) {
-                dump(path, &batch, &output, numerics.resolution)?;
+            let weight = micro.len() as f64 / samples.len() as f64;
+            let output = model.forward_backward(&batch, weight as f32, &mut gradients);
+            if let (0, 0, Some(path)) = (self.step, number, &self.config.dump_step) {
+                dump(path, &batch, &output)?;
             }
-            loss += output.loss * part;
+            loss += output.loss * weight;
         }
         drop(model);
+        let step = self.step + 1;
+        let diverged = |what| TrainError::Diverged { step, what };
         if !loss.is_finite() {
-            let reason = format!("the loss of step {} is {loss}: a lower rate may help", step + 1);
-            return Err(TrainError::flag("--learning_rate", reason));
+            return Err(diverged("the loss is"));
         }
-        let mut gradients = sink.into_sums();
-        let grad_norm = clip_grad_norm(&mut gradients, numerics.max_grad_norm);
-        let lr = numerics.schedule.at(step, self.total_steps);
-        self.optimizer.begin_step();
-        let mut gradients = gradients.into_iter().collect::<std::collections::BTreeMap<_, _>>();
-        let optimizer = &mut self.optimizer;
-        // Parameters change in place only while nobody else holds them, so the model is taken out for the while.
-        let nothing = CogView4TransformerConfig { num_layers: 0, ..CogView4TransformerConfig::default() };
-        let model = std::mem::replace(&mut self.model, nothing.init(&self.device));
-        self.model = update_parameters(model, |key, values| {
-            if let Some(gradient) = gradients.remove(key) {
-                optimizer.update(key, values, &gradient, lr);
-            }
-        });
+        let grad_norm = gradients.clip_norm(recipe.max_grad_norm);
+        if !grad_norm.is_finite() {
+            return Err(diverged("the norm of the gradients is"));
+        }
+        let lr = recipe.schedule.at(self.step, self.total_steps);
+        let model = self.model.take().expect("invariant: there between steps");
+        let (model, is_finite) = self.optimizer.step(step, lr, model, gradients);
+        self.model = Some(model);
+        if !is_finite {
+            return Err(diverged("a weight or moment is"));
+        }
+        self.step = step;
         Ok(StepMetrics {
-            step: self.optimizer.steps,
+            step,
             loss,
             lr,
             grad_norm,
             samples_per_second: samples.len() as f64 / start.elapsed().as_secs_f64(),
             peak_memory_bytes: peak_memory_bytes(),
+            data_seconds: waited.as_secs_f64(),
         })
     }
 
+    fn model(&self) -> &CogView4Transformer {
+        self.model.as_ref().expect("invariant: there between steps")
+    }
+
     fn batch_maker(&self) -> BatchMaker<'_> {
-        let vae = self.features.encoders.vae_config();
+        let configs = &self.opened.configs;
         BatchMaker {
-            numerics: &self.config.numerics,
-            scheduler: &self.scheduler,
-            scaling_factor: vae.scaling_factor,
-            shift_factor: vae.shift_factor.unwrap_or(0.0),
-            patch_size: self.model.config().patch_size,
-            seed: self.plan.seed,
-            device: &self.device,
+            recipe: &self.config.recipe,
+            scheduler: &configs.scheduler,
+            scaling_factor: configs.vae.scaling_factor,
+            shift_factor: configs.vae.shift_factor.unwrap_or(0.0),
+            patch_size: configs.transformer.patch_size,
+            seed: self.order.seed,
+            device: &self.opened.device,
         }
     }
 
     fn write_checkpoint(&self) -> Result<PathBuf> {
-        let depends = self.config.numerics.schedule.depends_on_total();
-        let state = State {
-            step: self.optimizer.steps,
-            samples: self.plan.samples_before(self.optimizer.steps),
-            seed: self.plan.seed,
-            world_size: 1,
+        let depends = self.config.recipe.schedule.depends_on_total();
+        let state = TrainState {
+            step: self.step,
+            seed: self.order.seed,
             total_steps: depends.then_some(self.total_steps),
-            numerics: self.config.numerics.clone(),
-            data_hash: self.loader.data_hash.clone(),
-            weights_hash: checkpoint::weights_hash(&self.model),
-            device: self.config.device.to_string(),
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
-            version: env!("CARGO_PKG_VERSION").into(),
+            recipe: self.config.recipe.clone(),
+            data_hash: self.packed.rows.data_hash.clone(),
+            machine: Some(Machine::here(self.config.device)),
         };
+        let saved = (self.model(), self.config.save_dtype);
         let limit = self.config.checkpoints_total_limit;
-        let saved = (&self.model, self.config.save_dtype);
         checkpoint::write(&self.config.output_dir, &state, saved, &self.optimizer, limit)
     }
-}
-
-/// Makes the folders, and checks that what the run will write can be written.
-fn check_outputs(config: &TrainConfig) -> Result<()> {
-    let output_dir = &config.output_dir;
-    TrainError::make_folder("--output_dir", output_dir)?;
-    if let Some(folder) = config.tensorboard_folder() {
-        TrainError::make_folder("--logging_dir", &folder)?;
-    }
-    for file in ["metrics.jsonl", "validation.jsonl", "report.html"] {
-        check_writable(&output_dir.join(file))?;
-    }
-    check_folder(config)?;
-    config.dump_step.iter().try_for_each(|path| Ok(check_writable(path)?))
-}
-
-/// The checkpoint to go on from, with its state.
-fn resume_from(config: &TrainConfig) -> Result<Option<(PathBuf, State)>> {
-    let folder = match &config.resume {
-        None => return Ok(None),
-        Some(Resume::Latest) => checkpoint::latest(&config.output_dir)?,
-        Some(Resume::Checkpoint(folder)) => Some(folder.clone()),
-    };
-    folder.map(|folder| checkpoint::read_state(&folder).map(|state| (folder, state))).transpose()
-}
-
-fn check_resumable(
-    config: &TrainConfig,
-    folder: &Path,
-    state: &State,
-    (data_hash, seed, total_steps): (&String, u64, usize),
-    model: &CogView4Transformer,
-) -> Result<()> {
-    let fail = |reason: &str| Err(TrainError::checkpoint(folder, reason));
-    if state.weights_hash != checkpoint::weights_hash(model) {
-        return fail("the transformer is not the one that was written with this checkpoint");
-    }
-    if config.allow_config_change {
-        return Ok(());
-    }
-    if &state.data_hash != data_hash {
-        return fail("was trained on another data set: use --allow_config_change to go on all the same");
-    }
-    if state.numerics != config.numerics || state.seed != seed {
-        return fail("was trained with other settings: use --allow_config_change to go on all the same");
-    }
-    if state.total_steps.is_some_and(|total| total != total_steps) {
-        return fail(
-            "the learning rate follows another number of steps: use --allow_config_change to go on all the same",
-        );
-    }
-    Ok(())
-}
-
-/// Compares the transformer's configuration with the frozen models'.
-fn check_transformer(
-    folder: &Path,
-    encoders: &Encoders,
-    pipeline: &Path,
-    is_control: bool,
-    is_checkpoint: bool,
-) -> Result<CogView4TransformerConfig> {
-    let path = folder.join("config.json");
-    let transformer = CogView4TransformerConfig::load(&path)?;
-    let text_encoder = GlmConfig::load(&pipeline.join("text_encoder").join("config.json"))?;
-    let channels = encoders.vae_config().latent_channels;
-    let fits = match transformer.in_channels {
-        base if base == channels => !(is_control && is_checkpoint),
-        control => control == 2 * channels && is_control,
-    };
-    if !fits {
-        let reason =
-            format!("`in_channels` is {}, but the VAE has {channels} latent channels", transformer.in_channels);
-        return Err(TrainError::checkpoint(path, reason));
-    }
-    if transformer.text_embed_dim != text_encoder.hidden_size {
-        let reason = format!(
-            "`text_embed_dim` is {}, but the text encoder's `hidden_size` is {}",
-            transformer.text_embed_dim, text_encoder.hidden_size
-        );
-        return Err(TrainError::checkpoint(path, reason));
-    }
-    Ok(transformer)
-}
-
-/// Checks that a picture gives whole patches of latents.
-fn check_resolution(resolution: usize, transformer: &CogView4TransformerConfig, encoders: &Encoders) -> Result<()> {
-    let multiple = transformer.patch_size * encoders.vae_config().scale_factor();
-    if !resolution.is_multiple_of(multiple) {
-        let reason = format!("{resolution} is not a multiple of {multiple}, as VAE and transformer need");
-        return Err(TrainError::flag("--resolution", reason));
-    }
-    Ok(())
-}
-
-/// A seed for a run that was given none; it is recorded in every checkpoint.
-fn draw_seed() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.subsec_nanos().into())
-}
-
-/// A progress bar on standard error, where that is a terminal.
-pub(crate) fn progress_bar(what: &str, total: usize, done: usize, show: bool) -> ProgressBar {
-    let target = if show { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let template =
-        format!("{what} {{percent:>3}}%|{{bar:40}}| {{pos}}/{{len}} [{{elapsed}}<{{eta}}, {{per_sec}}] {{msg}}");
-    let style = ProgressStyle::with_template(&template).expect("invariant: the template is valid");
-    let progress = ProgressBar::with_draw_target(Some(total as u64), target).with_style(style);
-    progress.set_position(done as u64);
-    progress.reset_eta();
-    progress
 }

@@ -3,27 +3,10 @@
 
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use cogview4_data::{Draws, Stream};
-use cogview4_model::FlowMatchEulerSchedulerConfig;
+use cogview4_model::{FlowMatchEulerSchedulerConfig, transformer::SizeConditions};
 
-use crate::{
-    config::{Numerics, WeightingSigma},
-    samples::encoders::Values,
-    schedule::order::Sample,
-};
-
-/// What the frozen models made of one sample.
-#[derive(Debug, Clone)]
-pub(crate) struct Features {
-    pub sample: Sample,
-    /// `[2 C, h, w]`.
-    pub image: Values,
-    /// `[2 C, h, w]`.
-    pub control: Values,
-    /// `[S, text_embed_dim]`.
-    pub embeds: Values,
-    /// Pads among the embeddings.
-    pub pads: usize,
-}
+use super::EncodedSample;
+use crate::config::{Recipe, WeightingSigma};
 
 /// A micro-batch on the plain device.
 #[derive(Debug, Clone)]
@@ -46,13 +29,15 @@ pub(crate) struct MicroBatch {
     pub prompt_embeds: Tensor<3>,
     /// Length of each caption, pads to its own multiple of 16 included.
     pub prompt_lengths: Vec<usize>,
+    /// What the model is told of each picture's size.
+    pub sizes: Vec<SizeConditions>,
     /// `[B, S]`, true = hidden.
     pub hidden_text: Option<Tensor<2, Bool>>,
 }
 
 /// Settings that batches are made by.
 pub(crate) struct BatchMaker<'a> {
-    pub numerics: &'a Numerics,
+    pub recipe: &'a Recipe,
     pub scheduler: &'a FlowMatchEulerSchedulerConfig,
     /// Scale, shift and patch size.
     pub scaling_factor: f64,
@@ -64,9 +49,9 @@ pub(crate) struct BatchMaker<'a> {
 
 impl BatchMaker<'_> {
     /// A micro-batch to train on.
-    pub(crate) fn make(&self, features: &[Features]) -> MicroBatch {
+    pub(crate) fn make(&self, features: &[EncodedSample]) -> MicroBatch {
         let train_steps = self.scheduler.num_train_timesteps;
-        let density = &self.numerics.density;
+        let density = &self.recipe.density;
         let timesteps = features
             .iter()
             .map(|features| {
@@ -74,12 +59,12 @@ impl BatchMaker<'_> {
                 (train_steps - density.draw(&mut draws, train_steps)) as f32
             })
             .collect();
-        let sampled_control = self.numerics.sample_control_latents.then_some(Stream::ControlLatents);
+        let sampled_control = self.recipe.sample_control_latents.then_some(Stream::ControlLatents);
         self.assemble(features, timesteps, [Some(Stream::ImageLatents), sampled_control], Stream::Noise)
     }
 
     /// Samples `first..` of a probe of `count`: timesteps evenly spread, latents the posterior's mean, all weights 1.
-    pub(crate) fn probe(&self, features: &[Features], first: usize, count: usize) -> MicroBatch {
+    pub(crate) fn probe(&self, features: &[EncodedSample], first: usize, count: usize) -> MicroBatch {
         let train_steps = self.scheduler.num_train_timesteps;
         let timestep = |index: usize| ((2 * index + 1) * train_steps).div_ceil(2 * count) as f32;
         let timesteps = (first..first + features.len()).map(timestep).collect();
@@ -91,16 +76,17 @@ impl BatchMaker<'_> {
     /// Latents are drawn where there is a stream for them, picture and control image in this order.
     fn assemble(
         &self,
-        features: &[Features],
+        features: &[EncodedSample],
         timesteps: Vec<f32>,
         latent_streams: [Option<Stream>; 2],
         noise_stream: Stream,
     ) -> MicroBatch {
         let first = &features[0];
-        let [channels, height, width] = [first.image.shape[0] / 2, first.image.shape[1], first.image.shape[2]];
+        let [channels, height, width] = latent_shape(&first.image);
         let shape = [features.len(), channels, height, width];
         let size = channels * height * width;
-        let normals = |stream, features: &Features| Draws::new(self.seed, stream, features.sample.index).normals(size);
+        let normals =
+            |stream, features: &EncodedSample| Draws::new(self.seed, stream, features.sample.index).normals(size);
         let [image_stream, control_stream] = latent_streams;
         let image_latents = self.latents(
             features,
@@ -120,11 +106,11 @@ impl BatchMaker<'_> {
         let unshifted: Vec<f32> = timesteps.iter().map(|t| t / train_steps as f32).collect();
         let sigmas: Vec<f32> =
             unshifted.iter().map(|&sigma| self.scheduler.shift_sigma(sigma, image_seq_len)).collect();
-        let weighed = match self.numerics.weighting_sigma {
+        let weighed = match self.recipe.weighting_sigma {
             WeightingSigma::Unshifted => &unshifted,
             WeightingSigma::Shifted => &sigmas,
         };
-        let density = &self.numerics.density;
+        let density = &self.recipe.density;
         let loss_weights = weighed.iter().map(|&sigma| density.loss_weight(sigma)).collect();
         let sigma: Tensor<4> = self.tensor(sigmas.clone(), [features.len(), 1, 1, 1]);
         let noisy = (sigma.ones_like() - sigma.clone()) * image_latents.clone() + sigma * noise.clone();
@@ -139,7 +125,8 @@ impl BatchMaker<'_> {
             sigmas,
             loss_weights,
             prompt_embeds,
-            prompt_lengths: features.iter().map(|features| features.embeds.shape[0]).collect(),
+            prompt_lengths: features.iter().map(|features| features.embeds.shape()[0]).collect(),
+            sizes: features.iter().map(|features| features.sizes).collect(),
             hidden_text,
         }
     }
@@ -147,27 +134,26 @@ impl BatchMaker<'_> {
     /// Normalised latents: the posterior's mean, or a draw where there is noise.
     fn latents<'f>(
         &self,
-        features: &'f [Features],
-        moments: impl Fn(&'f Features) -> &'f Values,
-        noise: impl Fn(&'f Features) -> Option<Vec<f32>>,
+        features: &'f [EncodedSample],
+        moments: impl Fn(&'f EncodedSample) -> &'f TensorData,
+        noise: impl Fn(&'f EncodedSample) -> Option<Vec<f32>>,
     ) -> Tensor<4> {
-        let shape = &moments(&features[0]).shape;
-        let [channels, height, width] = [shape[0] / 2, shape[1], shape[2]];
+        let [channels, height, width] = latent_shape(moments(&features[0]));
         let normalize = |value: f32| ((f64::from(value) - self.shift_factor) * self.scaling_factor) as f32;
-        let values = features.iter().flat_map(|features| posterior(&moments(features).values, noise(features)));
+        let values = features.iter().flat_map(|features| posterior(values(moments(features)), noise(features)));
         self.tensor(values.map(normalize).collect(), [features.len(), channels, height, width])
     }
 
     /// Lines captions up on the right; pads that only do that are hidden, own pads when asked for.
-    fn text(&self, features: &[Features]) -> (Tensor<3>, Option<Tensor<2, Bool>>) {
-        let width = features[0].embeds.shape[1];
-        let longest = features.iter().map(|features| features.embeds.shape[0]).max().unwrap_or_default();
+    fn text(&self, features: &[EncodedSample]) -> (Tensor<3>, Option<Tensor<2, Bool>>) {
+        let width = features[0].embeds.shape()[1];
+        let longest = features.iter().map(|features| features.embeds.shape()[0]).max().unwrap_or_default();
         let (mut embeds, mut hidden) = (Vec::new(), Vec::new());
         for features in features {
-            let added = longest - features.embeds.shape[0];
-            let pads = if self.numerics.strict_text_mask { features.pads } else { 0 };
+            let added = longest - features.embeds.shape()[0];
+            let pads = if self.recipe.strict_text_mask { features.pads } else { 0 };
             embeds.extend(std::iter::repeat_n(0.0, added * width));
-            embeds.extend_from_slice(&features.embeds.values);
+            embeds.extend_from_slice(values(&features.embeds));
             hidden.extend((0..longest).map(|token| token < added + pads));
         }
         let shape = [features.len(), longest];
@@ -179,6 +165,16 @@ impl BatchMaker<'_> {
     fn tensor<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
         Tensor::from_data(TensorData::new(values, shape), (self.device, DType::F32))
     }
+}
+
+/// Channels, height and width of the latents whose moments these are.
+fn latent_shape(moments: &TensorData) -> [usize; 3] {
+    let shape = moments.shape();
+    [shape[0] / 2, shape[1], shape[2]]
+}
+
+fn values(data: &TensorData) -> &[f32] {
+    data.as_slice().expect("invariant: encoded samples are f32")
 }
 
 /// The mean, or a draw with the given noise.

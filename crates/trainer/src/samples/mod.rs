@@ -1,5 +1,19 @@
-//! From rows to micro-batches.
+//! From rows to micro-batches: rows are checked and packed (`rows`), read ahead in the order of the run (`prefetch`), made into
+//! latents and embeddings by the frozen models (`encoders`) or from the pack (`packed`), and put together (`batch`).
 
-pub(crate) mod batch;
-pub(crate) mod encoders;
-pub(crate) mod rows;
+mod batch;
+mod captions;
+mod encoders;
+mod features;
+mod packed;
+mod prefetch;
+mod rows;
+mod sample;
+
+pub(crate) use batch::{BatchMaker, MicroBatch};
+pub(crate) use encoders::Encoders;
+pub(crate) use features::SampleEncoder;
+pub(crate) use packed::{Captions, PackedSamples, RecordShapes};
+pub(crate) use prefetch::Loader;
+pub(crate) use rows::Rows;
+pub(crate) use sample::EncodedSample;

@@ -1,21 +1,21 @@
 //! Learning-rate schedules as diffusers' `get_scheduler` defines them: a pure function of the step, so resuming needs no
 //! state. Source: `optimization.py` of diffusers 0.42.1.
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use crate::names::names;
+
 /// The form of a schedule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-pub enum LrScheduler {
-    /// Falls in a line to 0.
+pub enum SchedulerType {
+    /// A straight line to 0.
     Linear,
-    /// Falls as half a cosine to 0.
+    /// Half a cosine to 0.
     Cosine,
-    /// As often as there are cycles, falls as half a cosine to 0.
+    /// Half a cosine to 0, once per cycle.
     CosineWithRestarts,
-    /// Falls as a power to 1e-7.
+    /// A power that ends at 1e-7.
     Polynomial,
     /// Always the same, without warm-up.
     Constant,
@@ -23,13 +23,22 @@ pub enum LrScheduler {
     ConstantWithWarmup,
 }
 
+names!(SchedulerType {
+    Linear = "linear",
+    Cosine = "cosine",
+    CosineWithRestarts = "cosine_with_restarts",
+    Polynomial = "polynomial",
+    Constant = "constant",
+    ConstantWithWarmup = "constant_with_warmup",
+});
+
 /// A schedule with its numbers.
 ///
 /// ```
-/// use cogview4_trainer::{LrSchedule, LrScheduler};
+/// use cogview4_trainer::{LrSchedule, SchedulerType};
 ///
 /// let schedule = LrSchedule {
-///     scheduler: LrScheduler::Linear,
+///     scheduler: SchedulerType::Linear,
 ///     learning_rate: 1.0,
 ///     warmup_steps: 2,
 ///     num_cycles: 1,
@@ -41,7 +50,7 @@ pub enum LrScheduler {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LrSchedule {
     /// The form.
-    pub scheduler: LrScheduler,
+    pub scheduler: SchedulerType,
     /// The rate that the form scales.
     pub learning_rate: f64,
     /// Steps of the warm-up, from 0 in a line.
@@ -50,6 +59,14 @@ pub struct LrSchedule {
     pub num_cycles: usize,
     /// Power of `polynomial`.
     pub power: f64,
+}
+
+impl Default for LrSchedule {
+    /// The reference's.
+    fn default() -> Self {
+        let scheduler = SchedulerType::Constant;
+        Self { scheduler, learning_rate: 5e-6, warmup_steps: 500, num_cycles: 1, power: 1.0 }
+    }
 }
 
 /// Where `polynomial` ends.
@@ -63,12 +80,12 @@ impl LrSchedule {
 
     /// Whether the rate of a step depends on how long the run is.
     pub(crate) fn depends_on_total(&self) -> bool {
-        !matches!(self.scheduler, LrScheduler::Constant | LrScheduler::ConstantWithWarmup)
+        !matches!(self.scheduler, SchedulerType::Constant | SchedulerType::ConstantWithWarmup)
     }
 
     fn factor(&self, step: f64, total: f64) -> f64 {
         let warmup = self.warmup_steps as f64;
-        if self.scheduler == LrScheduler::Constant {
+        if self.scheduler == SchedulerType::Constant {
             return 1.0;
         }
         if step < warmup {
@@ -77,16 +94,41 @@ impl LrSchedule {
         let progress = (step - warmup) / (total - warmup).max(1.0);
         let half_cosine = |part: f64| 0.5 * (1.0 + (std::f64::consts::PI * part).cos());
         match self.scheduler {
-            LrScheduler::Constant | LrScheduler::ConstantWithWarmup => 1.0,
-            LrScheduler::Linear => ((total - step) / (total - warmup).max(1.0)).max(0.0),
-            LrScheduler::Cosine => half_cosine(progress).max(0.0),
-            LrScheduler::CosineWithRestarts if progress >= 1.0 => 0.0,
-            LrScheduler::CosineWithRestarts => half_cosine((self.num_cycles as f64 * progress) % 1.0).max(0.0),
-            LrScheduler::Polynomial if step > total => POLYNOMIAL_END / self.learning_rate,
-            LrScheduler::Polynomial => {
+            SchedulerType::Constant | SchedulerType::ConstantWithWarmup => 1.0,
+            SchedulerType::Linear => ((total - step) / (total - warmup).max(1.0)).max(0.0),
+            SchedulerType::Cosine => half_cosine(progress).max(0.0),
+            SchedulerType::CosineWithRestarts if progress >= 1.0 => 0.0,
+            SchedulerType::CosineWithRestarts => half_cosine((self.num_cycles as f64 * progress) % 1.0).max(0.0),
+            SchedulerType::Polynomial if step > total => POLYNOMIAL_END / self.learning_rate,
+            SchedulerType::Polynomial => {
                 let remaining = 1.0 - (step - warmup) / (total - warmup);
                 let range = self.learning_rate - POLYNOMIAL_END;
                 (range * remaining.powf(self.power) + POLYNOMIAL_END) / self.learning_rate
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::json;
+
+    #[test]
+    fn the_six_schedules() {
+        for case in json("lr_schedules.json").as_array().unwrap() {
+            let number = |key: &str| case[key].as_u64().unwrap() as usize;
+            let scheduler: SchedulerType = serde_json::from_value(case["scheduler"].clone()).unwrap();
+            let schedule = LrSchedule {
+                scheduler,
+                learning_rate: 3e-4,
+                warmup_steps: number("warmup_steps"),
+                num_cycles: number("num_cycles"),
+                power: case["power"].as_f64().unwrap(),
+            };
+            for (step, rate) in case["rates"].as_array().unwrap().iter().enumerate() {
+                let (found, expected) = (schedule.at(step, number("total")), rate.as_f64().unwrap());
+                assert!((found - expected).abs() <= 1e-18, "{scheduler:?}, step {step}: {found} {expected}");
             }
         }
     }

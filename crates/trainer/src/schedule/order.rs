@@ -1,8 +1,6 @@
 //! Which rows each step takes: a pure function of seed and step.
 
-use cogview4_data::{Draws, Stream, permutation};
-
-use crate::config::CaptionChoice;
+use cogview4_data::permutation;
 
 /// One sample of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,9 +13,9 @@ pub(crate) struct Sample {
     pub row: usize,
 }
 
-/// The order of a run.
+/// The order of a run: which samples each step takes.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
+pub(crate) struct SampleOrder {
     pub seed: u64,
     pub rows: usize,
     /// Samples of a full step.
@@ -26,7 +24,7 @@ pub(crate) struct Plan {
     order: Option<(u64, Vec<usize>)>,
 }
 
-impl Plan {
+impl SampleOrder {
     pub(crate) fn new(seed: u64, rows: usize, samples_per_step: usize) -> Self {
         Self { seed, rows, samples_per_step, order: None }
     }
@@ -57,43 +55,21 @@ impl Plan {
     }
 }
 
-/// Picks one of a row's captions.
-pub(crate) fn choose_caption(
-    captions: &[String],
-    choice: CaptionChoice,
-    seed: u64,
-    sample: Sample,
-    rows: usize,
-) -> &str {
-    let index = match choice {
-        CaptionChoice::First => 0,
-        CaptionChoice::Longest => {
-            let longest = captions.iter().map(String::len).max().unwrap_or_default();
-            captions.iter().position(|caption| caption.len() == longest).unwrap_or_default()
-        }
-        CaptionChoice::Random => {
-            let place = sample.epoch * rows as u64 + sample.row as u64;
-            Draws::new(seed, Stream::Caption, place).below(captions.len())
-        }
-    };
-    &captions[index]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_epoch_takes_every_row_once() {
-        let mut plan = Plan::new(5, 23, 4);
-        assert_eq!(plan.steps_per_epoch(), 6);
+        let mut order = SampleOrder::new(5, 23, 4);
+        assert_eq!(order.steps_per_epoch(), 6);
         for epoch in 0..3 {
-            let samples: Vec<Sample> = (0..6).flat_map(|step| plan.step(epoch * 6 + step)).collect();
+            let samples: Vec<Sample> = (0..6).flat_map(|step| order.step(epoch * 6 + step)).collect();
             let mut rows: Vec<usize> = samples.iter().map(|sample| sample.row).collect();
             rows.sort_unstable();
             assert!(rows.into_iter().eq(0..23));
             assert!(samples.iter().map(|sample| sample.index).eq(epoch as u64 * 23..(epoch as u64 + 1) * 23));
         }
-        assert_eq!(plan.step(3), Plan::new(5, 23, 4).step(3));
+        assert_eq!(order.step(3), SampleOrder::new(5, 23, 4).step(3));
     }
 }

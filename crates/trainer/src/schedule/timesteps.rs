@@ -3,14 +3,14 @@
 
 use std::f64::consts::PI;
 
-use clap::ValueEnum;
 use cogview4_data::Draws;
 use serde::{Deserialize, Serialize};
 
-/// `--weighting_scheme`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+use crate::names::names;
+
+/// How timesteps are drawn and losses weighed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
 pub enum WeightingScheme {
     /// Uniform timesteps, weight `1 / sigma^2`.
     SigmaSqrt,
@@ -24,7 +24,15 @@ pub enum WeightingScheme {
     None,
 }
 
-/// How timesteps are drawn.
+names!(WeightingScheme {
+    SigmaSqrt = "sigma_sqrt",
+    LogitNormal = "logit_normal",
+    Mode = "mode",
+    Cosmap = "cosmap",
+    None = "none",
+});
+
+/// How timesteps are drawn, with the numbers of all schemes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct TimestepDensity {
     /// The scheme.
@@ -35,6 +43,13 @@ pub struct TimestepDensity {
     pub logit_std: f64,
     /// Scale of `mode`.
     pub mode_scale: f64,
+}
+
+impl Default for TimestepDensity {
+    /// The reference's.
+    fn default() -> Self {
+        Self { scheme: WeightingScheme::None, logit_mean: 0.0, logit_std: 1.0, mode_scale: 1.29 }
+    }
 }
 
 impl TimestepDensity {

@@ -3,15 +3,19 @@
 use std::path::Path;
 
 use burn::tensor::{Tensor, TensorData};
-use cogview4_model::weights::save_tensors;
+use cogview4_model::{transformer::SizeConditions, weights::save_tensors};
 
-use crate::{error::Result, samples::batch::MicroBatch, step::StepOutput};
+use super::StepOutput;
+use crate::{error::Result, samples::MicroBatch};
 
 /// Writes every tensor of a micro-batch.
-pub(crate) fn dump(path: &Path, batch: &MicroBatch, output: &StepOutput, resolution: u32) -> Result<()> {
+pub(crate) fn dump(path: &Path, batch: &MicroBatch, output: &StepOutput) -> Result<()> {
     let samples = batch.timesteps.len();
     let numbers = |values: Vec<f32>| TensorData::new(values, [samples]);
-    let pair = |value: f32| TensorData::new(vec![value; 2 * samples], [samples, 2]);
+    let pairs = |pair: fn(&SizeConditions) -> [usize; 2]| {
+        let values: Vec<f32> = batch.sizes.iter().flat_map(pair).map(|value| value as f32).collect();
+        TensorData::new(values, [samples, 2])
+    };
     let data = |tensor: &Tensor<4>| tensor.to_data();
     let lengths = batch.prompt_lengths.iter().map(|&length| length as f32).collect();
     let tensors = [
@@ -23,9 +27,9 @@ pub(crate) fn dump(path: &Path, batch: &MicroBatch, output: &StepOutput, resolut
         ("noisy", data(&batch.noisy)),
         ("prompt_embeds", batch.prompt_embeds.to_data()),
         ("prompt_lengths", numbers(lengths)),
-        ("original_size", pair(resolution as f32)),
-        ("target_size", pair(resolution as f32)),
-        ("crop", pair(0.0)),
+        ("original_size", pairs(|sizes| sizes.original_size)),
+        ("target_size", pairs(|sizes| sizes.target_size)),
+        ("crop", pairs(|sizes| sizes.crop_coords)),
         ("model_output", output.model_output.clone()),
         ("loss", TensorData::new(vec![output.loss as f32], [1])),
     ];

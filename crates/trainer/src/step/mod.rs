@@ -1,26 +1,21 @@
 //! Forward and backward of one micro-batch: flow matching towards `noise - image_latents`.
 
-pub(crate) mod dump;
-pub(crate) mod gradients;
+mod dump;
 mod recompute;
 #[cfg(test)]
 mod tests;
-
-use self::gradients::GradientSink;
 
 use burn::{
     module::Module,
     tensor::{DType, Tensor, TensorData},
 };
-use cogview4_model::{
-    CogView4Transformer, ComputeDtype,
-    transformer::{SizeConditions, TransformerInputs},
-    weights::cast_parameters,
-};
+use cogview4_model::{CogView4Transformer, ComputeDtype, transformer::TransformerInputs, weights::cast_parameters};
 
-use crate::{config::Numerics, samples::batch::MicroBatch};
+use crate::{optimizer::Gradients, samples::MicroBatch};
 
-/// What a micro-batch gives; its gradients go to the sink.
+pub(crate) use dump::dump;
+
+/// What a micro-batch gives; its gradients are taken.
 pub(crate) struct StepOutput {
     /// Mean loss of its samples.
     pub loss: f64,
@@ -44,13 +39,8 @@ impl TrainingCopy {
         Self { autodiff: plain.clone().train(), plain, dtype, recompute }
     }
 
-    /// Computes loss, in f32, and gradients of the mean loss.
-    pub(crate) fn forward_backward(
-        &self,
-        batch: &MicroBatch,
-        sizes: &[SizeConditions],
-        sink: &mut GradientSink,
-    ) -> StepOutput {
+    /// Computes the loss, in f32, and adds the gradients of the mean loss, which count `weight`.
+    pub(crate) fn forward_backward(&self, batch: &MicroBatch, weight: f32, gradients: &mut Gradients) -> StepOutput {
         let model = &self.autodiff;
         let samples = batch.timesteps.len();
         let loss = |output: Tensor<4>| {
@@ -62,27 +52,22 @@ impl TrainingCopy {
             let value = f64::from(loss.clone().into_scalar::<f32>());
             (loss, StepOutput { loss: value, model_output: output.inner().into_data() })
         };
-        let inputs = inputs(model, batch, self.dtype, sizes).from_inner();
+        let inputs = inputs(model, batch, self.dtype).from_inner();
         if self.recompute {
-            return recompute::forward_backward((model, &self.plain), inputs, sink, loss);
+            let take = |pass| gradients.take(model, pass, weight);
+            return recompute::forward_backward((model, &self.plain), inputs, take, loss);
         }
         let (loss, output) = loss(model.forward(inputs));
-        sink.take(model, loss.backward());
+        gradients.take(model, loss.backward(), weight);
         output
     }
 }
 
 /// The loss of each sample, unweighted, of a model that is not on an autodiff device.
-pub(crate) fn sample_losses(model: &CogView4Transformer, batch: &MicroBatch, numerics: &Numerics) -> Vec<f32> {
-    let output = model.forward(inputs(model, batch, numerics.compute_dtype, &sizes(batch, numerics)));
+pub(crate) fn sample_losses(model: &CogView4Transformer, batch: &MicroBatch, dtype: ComputeDtype) -> Vec<f32> {
+    let output = model.forward(inputs(model, batch, dtype));
     let target = batch.noise.clone() - batch.image_latents.clone();
     squares(output.cast(DType::F32), target).into_data().try_into_vec().expect("invariant: losses are f32")
-}
-
-/// Sizes that the model is told in training.
-pub(crate) fn sizes(batch: &MicroBatch, numerics: &Numerics) -> Vec<SizeConditions> {
-    let side = numerics.resolution as usize;
-    vec![SizeConditions::uncropped(side, side); batch.timesteps.len()]
 }
 
 /// What the model is given, without autodiff: a base model sees no control latents.
@@ -90,7 +75,6 @@ pub(crate) fn inputs<'a>(
     model: &CogView4Transformer,
     batch: &'a MicroBatch,
     dtype: ComputeDtype,
-    sizes: &'a [SizeConditions],
 ) -> TransformerInputs<'a> {
     let (dtype, noisy) = (dtype.dtype(), batch.noisy.clone());
     let hidden_states = match model.config().in_channels == noisy.dims()[1] {
@@ -101,7 +85,7 @@ pub(crate) fn inputs<'a>(
         hidden_states: hidden_states.cast(dtype),
         encoder_hidden_states: batch.prompt_embeds.clone().cast(dtype),
         timesteps: &batch.timesteps,
-        sizes,
+        sizes: &batch.sizes,
         hidden_text: batch.hidden_text.clone(),
     }
 }

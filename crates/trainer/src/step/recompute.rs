@@ -7,9 +7,7 @@ use cogview4_model::{
     transformer::{BlockContext, BlockState, TransformerInputs},
 };
 
-use super::gradients::GradientSink;
-
-/// Runs the model, hands the output to `loss`, and takes the gradients block by block. `model` is on the autodiff device,
+/// Runs the model, hands the output to `loss`, and hands the gradients to `take` block by block. `model` is on the autodiff device,
 /// `plain` the same parameters without it.
 ///
 /// # Panics
@@ -17,7 +15,7 @@ use super::gradients::GradientSink;
 pub(crate) fn forward_backward<T>(
     (model, plain): (&CogView4Transformer, &CogView4Transformer),
     inputs: TransformerInputs<'_>,
-    sink: &mut GradientSink,
+    mut take: impl FnMut(Gradients),
     loss: impl FnOnce(Tensor<4>) -> (Tensor<1>, T),
 ) -> T {
     // 1. What is before the blocks keeps its graph; it is small
@@ -39,7 +37,7 @@ pub(crate) fn forward_backward<T>(
     let mut of_temb = leaf_context.temb.grad(&gradients);
     let mut of_state = StateGradient::of(&state, &gradients);
     drop((state, leaf_context));
-    sink.take(model, gradients);
+    take(gradients);
 
     // 4. Blocks again, the last first
     for (index, input) in block_inputs.into_iter().enumerate().rev() {
@@ -49,13 +47,13 @@ pub(crate) fn forward_backward<T>(
         of_temb = add(of_temb, leaf_context.temb.grad(&gradients));
         of_state = StateGradient::of(&state, &gradients);
         drop((state, leaf_context));
-        sink.take(model, gradients);
+        take(gradients);
     }
 
     // 5. What is before the blocks
     let of_context = of_temb.map(|gradient| (context.temb * Tensor::from_inner(gradient)).sum());
     if let Some(surrogate) = add(of_state.dot(embedded), of_context) {
-        sink.take(model, surrogate.backward());
+        take(surrogate.backward());
     }
     result
 }

@@ -1,63 +1,20 @@
-//! The parts of a step against PyTorch; the fixtures are made by `scripts/reference/make_fixtures.py`.
-
-use std::path::{Path, PathBuf};
+//! A step against PyTorch.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use cogview4_model::{
-    CogView4Transformer, ComputeDtype, DeviceSpec, TorchGenerator,
-    weights::{WeightFiles, set_trained},
+    CogView4Transformer, ComputeDtype, DeviceSpec, TorchGenerator, transformer::SizeConditions, weights::set_trained,
 };
 
+use super::{StepOutput, TrainingCopy};
 use crate::{
-    AdamW, AdamWConfig, LrSchedule, LrScheduler, Numerics, TrainConfig, clip_grad_norm,
-    samples::batch::MicroBatch,
-    step::gradients::GradientSink,
-    step::{StepOutput, TrainingCopy, sizes},
+    optimizer::{AdamW, AdamWConfig, Gradients},
+    samples::MicroBatch,
+    tests::{Fixture, distance, fixtures, json},
 };
 
-type Gradients = Vec<(String, Vec<f32>)>;
+type Values = Vec<(String, Vec<f32>)>;
 
 const F32: ComputeDtype = ComputeDtype::Float32;
-
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures")
-}
-
-fn json(name: &str) -> serde_json::Value {
-    serde_json::from_str(&std::fs::read_to_string(fixtures().join("training").join(name)).unwrap()).unwrap()
-}
-
-fn numerics() -> Numerics {
-    let mut numerics = TrainConfig::new("", "").numerics;
-    numerics.resolution = 32;
-    numerics
-}
-
-struct Fixture(WeightFiles, Device);
-
-impl Fixture {
-    fn open(name: &str, device: &Device) -> Self {
-        Self(WeightFiles::open_file(&fixtures().join("training").join(name)).unwrap(), device.clone())
-    }
-
-    fn data(&self, key: &str) -> TensorData {
-        self.0.read(key, DType::F32).unwrap()
-    }
-
-    fn values(&self, key: &str) -> Vec<f32> {
-        self.data(key).try_into_vec().unwrap()
-    }
-
-    fn tensor<const D: usize>(&self, key: &str) -> Tensor<D> {
-        Tensor::from_data(self.data(key), &self.1)
-    }
-}
-
-fn distance(found: &[f32], expected: &[f32]) -> f64 {
-    assert_eq!(found.len(), expected.len());
-    let norm = |values: &mut dyn Iterator<Item = f32>| values.map(|v| f64::from(v).powi(2)).sum::<f64>().sqrt();
-    norm(&mut found.iter().zip(expected).map(|(a, b)| a - b)) / norm(&mut expected.iter().copied()).max(1e-30)
-}
 
 fn model_and_batch() -> (CogView4Transformer, MicroBatch, Fixture) {
     model_and_batch_on(&Device::flex())
@@ -79,6 +36,7 @@ fn model_and_batch_on(device: &Device) -> (CogView4Transformer, MicroBatch, Fixt
         loss_weights: fixture.values("weights"),
         prompt_embeds: fixture.tensor("prompt_embeds"),
         hidden_text: Some(Tensor::from_data(TensorData::new(hidden, [lengths.len(), 32]), device)),
+        sizes: vec![SizeConditions::uncropped(32, 32); lengths.len()],
         prompt_lengths: lengths,
     };
     (model, batch, fixture)
@@ -97,12 +55,15 @@ fn run_step(
     batch: &MicroBatch,
     dtype: ComputeDtype,
     recompute: bool,
-) -> (StepOutput, Gradients) {
-    let mut sink = GradientSink::default();
-    sink.set_part(1.0);
-    let output =
-        TrainingCopy::new(model, dtype, recompute).forward_backward(batch, &sizes(batch, &numerics()), &mut sink);
-    (output, sink.into_sums())
+) -> (StepOutput, Values) {
+    let mut gradients = Gradients::default();
+    let output = TrainingCopy::new(model, dtype, recompute).forward_backward(batch, 1.0, &mut gradients);
+    let keys: Vec<String> = gradients.keys().map(String::from).collect();
+    let values = keys.into_iter().map(|key| {
+        let values = gradients.remove(&key).unwrap();
+        (key, values)
+    });
+    (output, values.collect())
 }
 
 fn step_is_as_expected(model: &CogView4Transformer, batch: &MicroBatch, fixture: &Fixture, recompute: bool) {
@@ -142,7 +103,7 @@ fn steps_in_bfloat16() {
             let batch = drawn(&batch, seed.as_u64().unwrap());
             let (exact, exact_gradients) = run_step(&model, &batch, F32, false);
             let (output, gradients) = run_step(&model, &batch, ComputeDtype::BFloat16, false);
-            let all = |gradients: Gradients| gradients.into_iter().flat_map(|(_, values)| values).collect::<Vec<_>>();
+            let all = |gradients: Values| gradients.into_iter().flat_map(|(_, values)| values).collect::<Vec<_>>();
             let values = |output: StepOutput| output.model_output.try_into_vec::<f32>().unwrap();
             squares[0] += distance(&values(output), &values(exact)).powi(2);
             squares[1] += distance(&all(gradients), &all(exact_gradients)).powi(2);
@@ -186,53 +147,29 @@ fn computing_blocks_again_changes_no_bit() {
     assert!(kept_gradients == again_gradients);
 }
 
+/// Ten steps of the optimiser as PyTorch makes them, on every device that is there: kept and computed again.
 #[test]
-fn adamw_and_its_moments() {
-    let fixture = Fixture::open("adamw.safetensors", &Device::flex());
-    let config = AdamWConfig { beta1: 0.9, beta2: 0.999, weight_decay: 1e-2, epsilon: 1e-8 };
-    let (mut optimizer, mut parameter) = (AdamW::new(config), fixture.values("start"));
-    for (step, rate) in json("rates.json").as_array().unwrap().iter().enumerate() {
-        let gradient = fixture.values(&format!("{step}.gradient"));
-        optimizer.begin_step();
-        optimizer.update("p", &mut parameter, &gradient, rate.as_f64().unwrap());
-        let moments = &optimizer.moments["p"];
-        for (name, found) in
-            [("parameter", &parameter), ("exp_avg", &moments.exp_avg), ("exp_avg_sq", &moments.exp_avg_sq)]
-        {
-            let distance = distance(found, &fixture.values(&format!("{step}.{name}")));
-            assert!(distance <= 1e-6, "step {step}, {name}: {distance:.2e}");
+fn ten_losses_and_gradient_norms() {
+    let expected = json("ten_steps.json");
+    let list = |key: &str| expected[key].as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect();
+    let (losses, norms): (Vec<f64>, Vec<f64>) = (list("losses"), list("grad_norms"));
+    let [rate, max_norm] = ["learning_rate", "max_grad_norm"].map(|key| expected[key].as_f64().unwrap());
+    for device in DeviceSpec::ALL.into_iter().filter_map(|spec| spec.open().ok()) {
+        for recompute in [false, true] {
+            let (mut model, batch, _) = model_and_batch_on(&device);
+            let mut optimizer = AdamW::new(AdamWConfig::default());
+            for (number, seed) in expected["seeds"].as_array().unwrap().iter().enumerate() {
+                let (batch, mut gradients) = (drawn(&batch, seed.as_u64().unwrap()), Gradients::default());
+                let copy = TrainingCopy::new(&model, F32, recompute);
+                let loss = copy.forward_backward(&batch, 1.0, &mut gradients).loss;
+                drop(copy);
+                let norm = gradients.clip_norm(max_norm);
+                for (what, found, expected) in [("loss", loss, losses[number]), ("norm", norm, norms[number])] {
+                    let distance = (found / expected - 1.0).abs();
+                    assert!(distance <= 2e-5, "{device:?}, step {number}, {what}: {found} {expected}");
+                }
+                (model, _) = optimizer.step(number + 1, rate, model, gradients);
+            }
         }
     }
-}
-
-#[test]
-fn the_six_schedules() {
-    for case in json("lr_schedules.json").as_array().unwrap() {
-        let number = |key: &str| case[key].as_u64().unwrap() as usize;
-        let scheduler: LrScheduler = serde_json::from_value(case["scheduler"].clone()).unwrap();
-        let schedule = LrSchedule {
-            scheduler,
-            learning_rate: 3e-4,
-            warmup_steps: number("warmup_steps"),
-            num_cycles: number("num_cycles"),
-            power: case["power"].as_f64().unwrap(),
-        };
-        for (step, rate) in case["rates"].as_array().unwrap().iter().enumerate() {
-            let (found, expected) = (schedule.at(step, number("total")), rate.as_f64().unwrap());
-            assert!((found - expected).abs() <= 1e-18, "{scheduler:?}, step {step}: {found} {expected}");
-        }
-    }
-}
-
-#[test]
-fn clipping_scales_all_gradients_together() {
-    let mut gradients = vec![("a".into(), vec![3.0; 4]), ("b".into(), vec![4.0; 4])];
-    assert!((clip_grad_norm(&mut gradients, 1.0) - 10.0).abs() < 1e-12);
-    let expected = [0.3_f32, 0.4].map(|value| (value - 1e-7, value + 1e-7));
-    for ((_, values), (low, high)) in gradients.iter().zip(expected) {
-        assert!(values.iter().all(|value| (low..high).contains(value)), "{values:?}");
-    }
-    let before = gradients.clone();
-    clip_grad_norm(&mut gradients, 5.0);
-    assert_eq!(gradients, before);
 }

@@ -9,14 +9,14 @@ use std::{
 use cogview4_model::files::write_atomic;
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::Tracker;
 use crate::{
     error::{Result, TrainError},
-    run::callbacks::StepMetrics,
-    validation::Validation,
+    metrics::{StepMetrics, Validation},
 };
 
 /// What is written of a step.
-pub(crate) trait Line: Serialize + DeserializeOwned {
+trait Line: Serialize + DeserializeOwned {
     fn step(&self) -> usize;
 }
 
@@ -32,22 +32,54 @@ impl Line for Validation {
     }
 }
 
-/// The file, open for appending.
+/// The files of a run.
 #[derive(Debug)]
 pub(crate) struct JsonLines {
+    metrics: LineFile,
+    validations: LineFile,
+}
+
+/// What an earlier part of the run has measured.
+pub(crate) struct Earlier {
+    pub metrics: Vec<StepMetrics>,
+    pub validations: Vec<Validation>,
+}
+
+impl JsonLines {
+    /// Opens the files in `output_dir` for a run that has made `steps` steps, and gives what they hold of them.
+    pub(crate) fn open(output_dir: &Path, steps: usize) -> Result<(Self, Earlier)> {
+        let (metrics, earlier_metrics) = LineFile::open(&output_dir.join("metrics.jsonl"), steps)?;
+        let (validations, earlier_validations) = LineFile::open(&output_dir.join("validation.jsonl"), steps)?;
+        let earlier = Earlier { metrics: earlier_metrics, validations: earlier_validations };
+        Ok((Self { metrics, validations }, earlier))
+    }
+}
+
+impl Tracker for JsonLines {
+    fn step(&mut self, metrics: &StepMetrics) -> Result<()> {
+        self.metrics.append(metrics)
+    }
+
+    fn validation(&mut self, validation: &Validation) -> Result<()> {
+        self.validations.append(validation)
+    }
+}
+
+/// One file, open for appending.
+#[derive(Debug)]
+struct LineFile {
     path: PathBuf,
     file: File,
 }
 
-impl JsonLines {
+impl LineFile {
     /// Opens the file for a run that has made `steps` steps, and gives what it holds of them; lines of later steps are
     /// dropped, and all lines where the run begins anew.
-    pub(crate) fn open<T: Line>(path: &Path, steps: usize) -> Result<(Self, Vec<T>)> {
-        let fail = |error: std::io::Error| TrainError::checkpoint(path, error);
+    fn open<T: Line>(path: &Path, steps: usize) -> Result<(Self, Vec<T>)> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(fail(error)),
+            Err(error) => return Err(TrainError::io(path)(error)),
         };
         let (mut kept, mut values) = (String::new(), Vec::new());
         for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
@@ -58,14 +90,14 @@ impl JsonLines {
             }
         }
         write_atomic(path, kept.as_bytes())?;
-        let file = OpenOptions::new().append(true).open(path).map_err(fail)?;
+        let file = OpenOptions::new().append(true).open(path).map_err(TrainError::io(path))?;
         Ok((Self { path: path.into(), file }, values))
     }
 
     /// Appends a step.
-    pub(crate) fn append<T: Line>(&mut self, value: &T) -> Result<()> {
+    fn append<T: Line>(&mut self, value: &T) -> Result<()> {
         let mut line = serde_json::to_vec(value).map_err(|error| TrainError::checkpoint(&self.path, error))?;
         line.push(b'\n');
-        self.file.write_all(&line).map_err(|error| TrainError::checkpoint(&self.path, error))
+        self.file.write_all(&line).map_err(TrainError::io(&self.path))
     }
 }

@@ -1,4 +1,4 @@
-//! Validation pictures: drawn as the pipeline draws, with the models that the run holds already.
+//! Validation pictures: generated as the pipeline generates, with the models that the run holds already.
 
 use std::{
     ops::ControlFlow,
@@ -10,17 +10,17 @@ use cogview4_control_pipeline::{
     Filter, PromptEmbeds, Sampler, StepEnd, VaeImageProcessor, load_image, resize, save_image,
 };
 use cogview4_model::{
-    AutoencoderKl, CogView4Transformer, FlowMatchEulerScheduler, FlowMatchEulerSchedulerConfig, TorchGenerator,
-    files::check_writable, scheduler::StepSchedule, transformer::SizeConditions,
+    AutoencoderKl, CogView4Transformer, FlowMatchEulerScheduler, TorchGenerator, files::check_writable,
+    scheduler::StepSchedule, transformer::SizeConditions,
 };
 use image::RgbImage;
 
-use super::{FOLDER, ValidationImage, edges::fidelity};
+use super::{FOLDER, edges::fidelity};
 use crate::{
     config::{TrainConfig, ValidationPair},
-    error::{Result, TrainError},
-    samples::batch::BatchMaker,
-    samples::encoders::{FeatureSource, Values},
+    error::{Result, TrainError, make_folder},
+    metrics::ValidationImage,
+    samples::{BatchMaker, SampleEncoder},
     stop::StopFlag,
 };
 
@@ -36,10 +36,10 @@ pub(crate) struct ControlPicture {
 
 /// Loads the control images of a run.
 pub(crate) fn load_controls(config: &TrainConfig) -> Result<Vec<ControlPicture>> {
-    let side = config.numerics.resolution;
+    let side = config.recipe.resolution;
     let load = |pair: &ValidationPair| {
         let image =
-            load_image(&pair.image).map_err(|error| TrainError::flag("--validation_image", error.to_string()))?;
+            load_image(&pair.image).map_err(|error| TrainError::setting("validation_image", error.to_string()))?;
         Ok(ControlPicture { prompt: pair.prompt.clone(), image: resize(&image, side, side, Filter::Lanczos) })
     };
     config.validation.pairs.iter().map(load).collect()
@@ -51,12 +51,12 @@ pub(crate) fn check_folder(config: &TrainConfig) -> Result<()> {
         return Ok(());
     }
     let folder = config.output_dir.join(FOLDER);
-    TrainError::make_folder("--output_dir", &folder)?;
+    make_folder("output_dir", &folder)?;
     Ok(check_writable(&folder.join("step-0-1-1.png"))?)
 }
 
-/// Everything that drawing needs but the transformer.
-pub(crate) struct PictureValidation {
+/// Everything that generating needs but the transformer.
+pub(crate) struct ValidationImages {
     pub controls: Vec<ControlPicture>,
     /// Of each control picture: normalised control latents `[1, C, h, w]`, and the prompt.
     inputs: Vec<(Tensor<4>, PromptEmbeds)>,
@@ -67,51 +67,50 @@ pub(crate) struct PictureValidation {
     guidance_scale: f64,
 }
 
-impl PictureValidation {
+impl ValidationImages {
     pub(crate) fn prepare(
         config: &TrainConfig,
         controls: Vec<ControlPicture>,
-        features: &mut FeatureSource,
-        device: &Device,
+        encoder: &SampleEncoder,
     ) -> Result<Self> {
-        let strict = config.numerics.strict_text_mask;
+        let (strict, device) = (config.recipe.strict_text_mask, &encoder.encoders.device);
         let mut inputs = Vec::with_capacity(controls.len());
         for control in &controls {
-            let side = config.numerics.resolution as usize;
+            let side = config.recipe.resolution as usize;
             let pixels = VaeImageProcessor.preprocess(&control.image, side, side, DType::F32, device);
-            let vae = features.encoders.vae()?;
+            let vae = encoder.encoders.vae()?;
             let latents = vae.normalize(vae.encode(pixels).mode());
-            inputs.push((latents, prompt_embeds(features.text(&control.prompt)?, strict, device)));
+            inputs.push((latents, prompt_embeds(encoder.text(&control.prompt)?, strict, device)));
         }
         Ok(Self {
             controls,
             inputs,
-            negative: prompt_embeds(features.text("")?, strict, device),
-            vae: features.encoders.vae()?.clone(),
+            negative: prompt_embeds(encoder.text("")?, strict, device),
+            vae: encoder.encoders.vae()?.clone(),
             output_dir: config.output_dir.clone(),
             num_validation_images: config.validation.num_validation_images,
             guidance_scale: config.validation.guidance_scale,
         })
     }
 
-    /// Draws and writes every picture; nothing when `stop` is set meanwhile. Repeat `j` has the seed of the run plus `j - 1`.
-    pub(crate) fn draw(
+    /// Generates and writes every picture; nothing when `stop` is set meanwhile. Repeat `j` has the seed of the run plus `j - 1`.
+    pub(crate) fn generate(
         &self,
         step: usize,
         model: &CogView4Transformer,
         maker: &BatchMaker<'_>,
-        (scheduler, stop): (&FlowMatchEulerSchedulerConfig, &StopFlag),
+        stop: &StopFlag,
     ) -> Result<Option<Vec<ValidationImage>>> {
         let [_, _, height, width] = self.inputs[0].0.dims();
         let seq_len = height * width / (maker.patch_size * maker.patch_size);
-        let schedule = FlowMatchEulerScheduler::new(scheduler, &StepSchedule::Steps(STEPS), seq_len)?;
-        let side = maker.numerics.resolution as usize;
+        let schedule = FlowMatchEulerScheduler::new(maker.scheduler, &StepSchedule::Steps(STEPS), seq_len)?;
+        let side = maker.recipe.resolution as usize;
         let sampler = Sampler {
             transformer: model,
             schedule: &schedule,
             guidance_scale: self.guidance_scale,
             sizes: SizeConditions::uncropped(side, side),
-            dtype: maker.numerics.compute_dtype.dtype(),
+            dtype: maker.recipe.compute_dtype.dtype(),
         };
         let mut stop_if_asked = |_: &mut StepEnd| match stop.is_requested() {
             true => ControlFlow::Break(()),
@@ -150,11 +149,11 @@ impl PictureValidation {
     }
 }
 
-fn prompt_embeds((values, pads): (Values, usize), strict: bool, device: &Device) -> PromptEmbeds {
-    let [seq, width] = [values.shape[0], values.shape[1]];
+fn prompt_embeds((values, pads): (TensorData, usize), strict: bool, device: &Device) -> PromptEmbeds {
+    let [seq, width] = [values.shape()[0], values.shape()[1]];
     let hidden = (0..seq).map(|token| token < pads).collect::<Vec<bool>>();
     PromptEmbeds {
-        embeds: Tensor::from_data(TensorData::new(values.values, [1, seq, width]), (device, DType::F32)),
+        embeds: Tensor::<2>::from_data(values, (device, DType::F32)).reshape([1, seq, width]),
         hidden: strict.then(|| Tensor::from_data(TensorData::new(hidden, [1, seq]), device)),
     }
 }

@@ -5,9 +5,7 @@ use cogview4_model::CogView4Transformer;
 
 use crate::{
     error::Result,
-    samples::batch::{BatchMaker, Features},
-    samples::encoders::FeatureSource,
-    samples::rows::Loader,
+    samples::{BatchMaker, EncodedSample, Rows, SampleEncoder},
     step::sample_losses,
 };
 
@@ -18,7 +16,7 @@ const TRAINING_ROWS: usize = 8;
 
 /// Samples with the numbers of the other samples whose control images they get in turn.
 pub(crate) struct Probe {
-    features: Vec<Features>,
+    samples: Vec<EncodedSample>,
     others: Vec<usize>,
     rows: usize,
 }
@@ -28,28 +26,28 @@ impl Probe {
     pub(crate) const MAX_ROWS: usize = SAMPLES;
 
     /// The first rows of a held-out split; `None` where there are too few to shuffle.
-    pub(crate) fn of_split(split: &Loader, source: &mut FeatureSource) -> Result<Option<Self>> {
-        Self::of_rows(split, &(0..split.len().min(Self::MAX_ROWS)).collect::<Vec<_>>(), source)
+    pub(crate) fn of_split(split: &Rows, encoder: &SampleEncoder) -> Result<Option<Self>> {
+        Self::of_rows(split, &(0..split.len().min(Self::MAX_ROWS)).collect::<Vec<_>>(), encoder)
     }
 
     /// Rows spread over the training rows.
-    pub(crate) fn of_training_rows(train: &Loader, source: &mut FeatureSource) -> Result<Option<Self>> {
-        Self::of_rows(train, &train.spread_rows(TRAINING_ROWS), source)
+    pub(crate) fn of_training_rows(train: &Rows, encoder: &SampleEncoder) -> Result<Option<Self>> {
+        Self::of_rows(train, &train.spread_rows(TRAINING_ROWS), encoder)
     }
 
-    fn of_rows(loader: &Loader, rows: &[usize], source: &mut FeatureSource) -> Result<Option<Self>> {
+    fn of_rows(rows_of: &Rows, rows: &[usize], encoder: &SampleEncoder) -> Result<Option<Self>> {
         let count = rows.len();
         if count < 2 {
             return Ok(None);
         }
         let repeats = SAMPLES / count;
-        let mut features = Vec::with_capacity(count * repeats);
+        let mut samples = Vec::with_capacity(count * repeats);
         for index in 0..count * repeats {
-            features.push(source.sample(loader.probe(rows[index % count], index as u64)?)?);
+            samples.push(encoder.encode(rows_of.probe(rows[index % count], index as u64)?)?);
         }
         // Another row each time that a row comes round.
         let other = |index: usize| (index + 1 + index / count % (count - 1)) % count;
-        Ok(Some(Self { others: (0..features.len()).map(other).collect(), features, rows: count }))
+        Ok(Some(Self { others: (0..samples.len()).map(other).collect(), samples, rows: count }))
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -58,20 +56,20 @@ impl Probe {
 
     /// Mean losses with the true, a shuffled and no control.
     pub(crate) fn losses(&self, model: &CogView4Transformer, maker: &BatchMaker<'_>) -> [f64; 3] {
-        let shuffle = |(index, features): (usize, &Features)| Features {
-            control: self.features[self.others[index]].control.clone(),
+        let shuffle = |(index, features): (usize, &EncodedSample)| EncodedSample {
+            control: self.samples[self.others[index]].control.clone(),
             ..features.clone()
         };
-        let shuffled: Vec<Features> = self.features.iter().enumerate().map(shuffle).collect();
-        [(&self.features, false), (&shuffled, false), (&self.features, true)].map(|(features, without_control)| {
+        let shuffled: Vec<EncodedSample> = self.samples.iter().enumerate().map(shuffle).collect();
+        [(&self.samples, false), (&shuffled, false), (&self.samples, true)].map(|(features, without_control)| {
             let mut sum = 0.0;
-            let size = maker.numerics.train_batch_size;
+            let size = maker.recipe.train_batch_size;
             for (number, part) in features.chunks(size).enumerate() {
-                let mut batch = maker.probe(part, number * size, self.features.len());
+                let mut batch = maker.probe(part, number * size, self.samples.len());
                 if without_control {
                     batch.control_latents = batch.control_latents.zeros_like();
                 }
-                let losses = sample_losses(model, &batch, maker.numerics);
+                let losses = sample_losses(model, &batch, maker.recipe.compute_dtype);
                 sum += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
             }
             sum / features.len() as f64

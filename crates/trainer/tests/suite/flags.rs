@@ -1,6 +1,8 @@
 //! Flags that are refused, and flags that change what is trained.
 
+use clap::CommandFactory;
 use cogview4_model::weights::WeightFiles;
+use cogview4_trainer::TrainConfig;
 
 use crate::support::{Workplace, fixtures};
 
@@ -57,6 +59,140 @@ fn what_is_out_of_range_or_not_there_is_refused_by_name() {
     let bare = std::process::Command::new(env!("CARGO_BIN_EXE_train_control_cogview4")).output().unwrap();
     assert!(!bare.status.success());
     assert!(String::from_utf8(bare.stderr).unwrap().contains("--pretrained_model_name_or_path"));
+}
+
+/// The reference script's flags, then ours. Programs of others use them: none may go, and a new one belongs in this list.
+const FLAGS: &[&str] = &[
+    "pretrained_model_name_or_path",
+    "variant",
+    "revision",
+    "output_dir",
+    "cache_dir",
+    "seed",
+    "resolution",
+    "max_sequence_length",
+    "train_batch_size",
+    "num_train_epochs",
+    "max_train_steps",
+    "checkpointing_steps",
+    "checkpoints_total_limit",
+    "resume_from_checkpoint",
+    "proportion_empty_prompts",
+    "gradient_accumulation_steps",
+    "gradient_checkpointing",
+    "learning_rate",
+    "scale_lr",
+    "lr_scheduler",
+    "lr_warmup_steps",
+    "lr_num_cycles",
+    "lr_power",
+    "use_8bit_adam",
+    "dataloader_num_workers",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_weight_decay",
+    "adam_epsilon",
+    "max_grad_norm",
+    "push_to_hub",
+    "hub_token",
+    "hub_model_id",
+    "logging_dir",
+    "allow_tf32",
+    "report_to",
+    "mixed_precision",
+    "dataset_name",
+    "dataset_config_name",
+    "image_column",
+    "conditioning_image_column",
+    "caption_column",
+    "log_dataset_samples",
+    "max_train_samples",
+    "validation_prompt",
+    "validation_image",
+    "num_validation_images",
+    "validation_steps",
+    "tracker_project_name",
+    "jsonl_for_train",
+    "only_target_transformer_blocks",
+    "guidance_scale",
+    "upcast_before_saving",
+    "weighting_scheme",
+    "logit_mean",
+    "logit_std",
+    "mode_scale",
+    "offload",
+    "config_file",
+    "device",
+    "pack_dir",
+    "no_pack",
+    "dump_step",
+    "control_latents",
+    "strict_text_mask",
+    "caption_choice",
+    "weighting_sigma",
+    "allow_config_change",
+    "transformer",
+];
+
+#[test]
+fn the_flags_of_the_contract_are_all_there() {
+    let command = cogview4_trainer::cli::Args::command();
+    let mut found: Vec<&str> = command.get_arguments().filter_map(|flag| flag.get_long()).collect();
+    let mut expected = FLAGS.to_vec();
+    found.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+}
+
+/// What `--help` says of a default is what a run without the flag has.
+#[test]
+fn the_defaults_of_the_help_are_those_of_the_configuration() {
+    let config = serde_json::to_value(TrainConfig::new("", "")).unwrap();
+    let schedule = &config["recipe"]["schedule"];
+    let (recipe, validation, density) = (&config["recipe"], &config["validation"], &config["recipe"]["density"]);
+    let places = [
+        ("resolution", &recipe["resolution"]),
+        ("max_sequence_length", &recipe["max_sequence_length"]),
+        ("train_batch_size", &recipe["train_batch_size"]),
+        ("num_train_epochs", &config["num_train_epochs"]),
+        ("checkpointing_steps", &config["checkpointing_steps"]),
+        ("proportion_empty_prompts", &recipe["proportion_empty_prompts"]),
+        ("gradient_accumulation_steps", &recipe["gradient_accumulation_steps"]),
+        ("learning_rate", &schedule["learning_rate"]),
+        ("lr_scheduler", &schedule["scheduler"]),
+        ("lr_warmup_steps", &schedule["warmup_steps"]),
+        ("lr_num_cycles", &schedule["num_cycles"]),
+        ("lr_power", &schedule["power"]),
+        ("dataloader_num_workers", &config["dataloader_num_workers"]),
+        ("adam_beta1", &recipe["adam"]["beta1"]),
+        ("adam_beta2", &recipe["adam"]["beta2"]),
+        ("adam_weight_decay", &recipe["adam"]["weight_decay"]),
+        ("adam_epsilon", &recipe["adam"]["epsilon"]),
+        ("max_grad_norm", &recipe["max_grad_norm"]),
+        ("logging_dir", &config["logging_dir"]),
+        ("num_validation_images", &validation["num_validation_images"]),
+        ("validation_steps", &validation["steps"]),
+        ("guidance_scale", &validation["guidance_scale"]),
+        ("tracker_project_name", &config["tracker_project_name"]),
+        ("weighting_scheme", &density["scheme"]),
+        ("logit_mean", &density["logit_mean"]),
+        ("logit_std", &density["logit_std"]),
+        ("mode_scale", &density["mode_scale"]),
+        ("caption_choice", &recipe["caption_choice"]),
+        ("weighting_sigma", &recipe["weighting_sigma"]),
+        ("device", &config["device"]),
+    ];
+    let command = cogview4_trainer::cli::Args::command();
+    for (flag, value) in places {
+        let argument = command.get_arguments().find(|argument| argument.get_long() == Some(flag)).unwrap();
+        let help = argument.get_help().unwrap().to_string();
+        let said = help.split("[default: ").nth(1).and_then(|said| said.split(']').next()).expect(flag);
+        let is_same = match value.as_f64() {
+            Some(number) => said.parse::<f64>().unwrap() == number,
+            None => value.as_str() == Some(said),
+        };
+        assert!(is_same, "{flag}: {said} in the help, {value} in the configuration");
+    }
 }
 
 #[test]

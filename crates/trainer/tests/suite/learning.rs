@@ -85,10 +85,10 @@ fn a_base_model_learns_pictures_from_captions() {
         config.seed = Some(0);
         config.max_train_steps = Some(steps);
         config.checkpointing_steps = 20;
-        config.numerics.control = false;
-        config.numerics.resolution = 64;
-        config.numerics.train_batch_size = 8;
-        config.numerics.schedule.learning_rate = 4e-3;
+        config.recipe.control = false;
+        config.recipe.resolution = 64;
+        config.recipe.train_batch_size = 8;
+        config.recipe.schedule.learning_rate = 4e-3;
         config
     };
     let run = |config| {

@@ -4,6 +4,7 @@
 
 mod check;
 mod data;
+mod faults;
 mod flags;
 mod learning;
 mod looking;

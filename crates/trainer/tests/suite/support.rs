@@ -103,6 +103,22 @@ impl Workplace {
         }
     }
 
+    /// A copy of a control pipeline, to break something in it.
+    pub(crate) fn pipeline(&self, name: &str) -> PathBuf {
+        fn copy(from: &Path, to: &Path) {
+            fs::create_dir_all(to).unwrap();
+            for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+                let target = to.join(entry.file_name());
+                match entry.file_type().unwrap().is_dir() {
+                    true => copy(&entry.path(), &target),
+                    false => drop(fs::copy(entry.path(), target).unwrap()),
+                }
+            }
+        }
+        copy(&fixtures().join("plain"), &self.path(name));
+        self.path(name)
+    }
+
     /// A copy of a control pipeline, with a base transformer: the columns of the control latents are cut off.
     pub(crate) fn base_pipeline(&self, from: &Path) -> String {
         let to = self.path("base");
@@ -112,6 +128,7 @@ impl Workplace {
                 fs::copy(entry.path(), to.join(component).join(entry.file_name())).unwrap();
             }
         }
+        fs::copy(from.join("model_index.json"), to.join("model_index.json")).unwrap();
         let config = to.join("transformer/config.json");
         let text = fs::read_to_string(&config).unwrap().replace("\"in_channels\": 32", "\"in_channels\": 16");
         fs::write(config, text).unwrap();
@@ -145,8 +162,8 @@ impl Workplace {
         let text = fs::read_to_string(self.path(output_dir).join("metrics.jsonl")).unwrap();
         let strip = |line: &str| {
             let mut metrics: serde_json::Value = serde_json::from_str(line).unwrap();
-            for key in ["samples_per_second", "peak_memory_bytes"] {
-                assert!(metrics.as_object_mut().unwrap().remove(key).unwrap().as_f64().unwrap() > 0.0);
+            for key in ["samples_per_second", "peak_memory_bytes", "data_seconds"] {
+                assert!(metrics.as_object_mut().unwrap().remove(key).unwrap().as_f64().unwrap() > 0.0, "{key}");
             }
             metrics.to_string()
         };

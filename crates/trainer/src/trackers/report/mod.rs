@@ -1,24 +1,24 @@
 //! `report.html`: one file that shows a run while it goes on and after it, in any browser.
 
 mod plot;
+#[cfg(test)]
+mod tests;
 
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use cogview4_control_pipeline::load_image;
-use cogview4_data::html::{PictureSource, figure, page};
 use cogview4_model::files::write_atomic;
 use maud::{Markup, html};
 
 use self::plot::{BLUE, GREEN, Line, ORANGE, PALE, plot, smoothed};
-use super::DatasetSample;
+use super::{DatasetSample, Shown, Tracker, json_lines::Earlier, read_image};
 use crate::{
     config::TrainConfig,
     error::Result,
-    run::callbacks::StepMetrics,
-    validation::{ControlPicture, Validation},
+    metrics::{StepMetrics, Validation},
+    page::{PictureSource, figure, page},
 };
 
 /// Written again at most this often, but for validations and the end.
@@ -42,6 +42,27 @@ pub(crate) struct Report {
     written: Option<Instant>,
 }
 
+impl Tracker for Report {
+    fn step(&mut self, metrics: &StepMetrics) -> Result<()> {
+        self.metrics.push(metrics.clone());
+        if self.written.is_none_or(|written| written.elapsed() > INTERVAL) {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn validation(&mut self, validation: &Validation) -> Result<()> {
+        let shown = self.shown(validation.clone());
+        self.validations.push(shown);
+        self.write()
+    }
+
+    fn finish(&mut self, state: &'static str) -> Result<()> {
+        self.state = state;
+        self.write()
+    }
+}
+
 struct ShownValidation {
     validation: Validation,
     pictures: Vec<PictureSource>,
@@ -54,61 +75,33 @@ struct ShownSample {
 }
 
 impl Report {
-    pub(crate) fn new(
-        config: &TrainConfig,
-        total_steps: usize,
-        controls: &[ControlPicture],
-        samples: &[DatasetSample],
-    ) -> Self {
-        let shown = |sample: &DatasetSample| ShownSample {
+    /// Begins with what an earlier part of the run has measured.
+    pub(crate) fn new(config: &TrainConfig, total_steps: usize, shown: &Shown<'_>, earlier: Earlier) -> Self {
+        let sample = |sample: &DatasetSample| ShownSample {
             name: sample.name.clone(),
             caption: sample.caption.clone(),
             pictures: [(&sample.pictures[0]).into(), (&sample.pictures[1]).into()],
         };
-        Self {
+        let mut report = Self {
             path: config.output_dir.join("report.html"),
             model: config.pretrained_model.display().to_string(),
             config: config.to_json(),
             total_steps,
-            metrics: Vec::new(),
+            metrics: earlier.metrics,
             validations: Vec::new(),
-            controls: controls.iter().map(|control| ((&control.image).into(), control.prompt.clone())).collect(),
-            samples: samples.iter().map(shown).collect(),
+            controls: shown.controls.iter().map(|control| ((&control.image).into(), control.prompt.clone())).collect(),
+            samples: shown.samples.iter().map(sample).collect(),
             state: "running",
             written: None,
-        }
-    }
-
-    /// Takes over what an earlier part of the run has measured.
-    pub(crate) fn restore(&mut self, metrics: Vec<StepMetrics>, validations: Vec<Validation>) {
-        self.metrics = metrics;
-        self.validations = validations.into_iter().map(|validation| self.shown(validation)).collect();
-    }
-
-    pub(crate) fn add_step(&mut self, metrics: &StepMetrics) -> Result<()> {
-        self.metrics.push(metrics.clone());
-        if self.written.is_none_or(|written| written.elapsed() > INTERVAL) {
-            self.write()?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn add_validation(&mut self, validation: &Validation) -> Result<()> {
-        let shown = self.shown(validation.clone());
-        self.validations.push(shown);
-        self.write()
-    }
-
-    /// Writes the page a last time.
-    pub(crate) fn finish(&mut self, state: &'static str) -> Result<()> {
-        self.state = state;
-        self.write()
+        };
+        report.validations = earlier.validations.into_iter().map(|validation| report.shown(validation)).collect();
+        report
     }
 
     /// Reads the pictures back; one that is gone is left out.
     fn shown(&self, validation: Validation) -> ShownValidation {
         let folder = self.path.parent().unwrap_or(Path::new(""));
-        let load = |file: &Path| load_image(&folder.join(file).display().to_string()).ok();
+        let load = |file: &Path| read_image(folder, file).ok();
         let pictures = validation.images.iter().filter_map(|image| load(&image.file)).map(|image| (&image).into());
         ShownValidation { pictures: pictures.collect(), validation }
     }

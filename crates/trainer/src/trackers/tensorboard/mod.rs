@@ -1,5 +1,9 @@
 //! TensorBoard's event files: records of protobuf messages, each with its length and two checksums. Source:
-//! `tensorboard/compat/proto/{event,summary}.proto` and TensorFlow's `record_writer.cc`.
+//! TensorFlow's `record_writer.cc`.
+
+mod messages;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fs::File,
@@ -10,26 +14,53 @@ use std::{
 
 use cogview4_control_pipeline::encode_png;
 use image::RgbImage;
-use prost::{Message, Oneof};
+use prost::Message;
 
-use crate::error::{Result, TrainError};
+use self::messages::{
+    Event, Image, Metadata, PluginData, SessionLog, Shape, Summary, SummaryValue, Tensor, Value, What,
+};
+use super::{Tracker, read_image};
+use crate::{
+    error::{Result, TrainError},
+    metrics::{StepMetrics, Validation},
+    validation::FOLDER,
+};
 
 /// An event file, open for appending.
 #[derive(Debug)]
 pub(crate) struct TensorBoard {
     path: PathBuf,
     file: File,
+    /// Where validation pictures are.
+    output_dir: PathBuf,
+}
+
+impl Tracker for TensorBoard {
+    fn step(&mut self, metrics: &StepMetrics) -> Result<()> {
+        self.scalars(metrics.step, &metrics.scalars())
+    }
+
+    fn validation(&mut self, validation: &Validation) -> Result<()> {
+        self.scalars(validation.step, &validation.scalars())?;
+        for image in &validation.images {
+            let tag = format!("{FOLDER}/{}/{}", image.pair, image.repeat);
+            let picture = read_image(&self.output_dir, &image.file)?;
+            self.image(validation.step, &tag, &picture)?;
+        }
+        Ok(())
+    }
 }
 
 impl TensorBoard {
-    /// Begins a file in `folder`, which is there, for a run that goes on after `steps` steps: what other files hold of later steps is hidden.
-    pub(crate) fn create(folder: &Path, steps: usize) -> Result<Self> {
+    /// Begins a file in `folder`, which is there, for a run that goes on after `steps` steps: what other files hold of later
+    /// steps is hidden.
+    pub(crate) fn create(folder: &Path, output_dir: &Path, steps: usize) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let name =
             format!("events.out.tfevents.{:010}.{:09}.{}", now.as_secs(), now.subsec_nanos(), std::process::id());
         let path = folder.join(name);
-        let file = File::create(&path).map_err(|error| TrainError::checkpoint(&path, error))?;
-        let mut board = Self { path, file };
+        let file = File::create_new(&path).map_err(TrainError::io(&path))?;
+        let mut board = Self { path, file, output_dir: output_dir.into() };
         board.write(0, What::FileVersion("brain.Event:2".into()))?;
         board.write(steps + 1, What::SessionLog(SessionLog { status: SessionLog::START }))?;
         Ok(board)
@@ -79,7 +110,7 @@ impl TensorBoard {
         let length = (event.len() as u64).to_le_bytes();
         let (length_check, event_check) = (masked_crc(&length).to_le_bytes(), masked_crc(&event).to_le_bytes());
         let record = [&length[..], &length_check, &event, &event_check].concat();
-        self.file.write_all(&record).map_err(|error| TrainError::checkpoint(&self.path, error))
+        self.file.write_all(&record).map_err(TrainError::io(&self.path))
     }
 }
 
@@ -87,105 +118,3 @@ impl TensorBoard {
 fn masked_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
 }
-
-#[derive(Message)]
-struct Event {
-    #[prost(double, tag = "1")]
-    wall_time: f64,
-    #[prost(int64, tag = "2")]
-    step: i64,
-    #[prost(oneof = "What", tags = "3, 5, 7")]
-    what: Option<What>,
-}
-
-#[derive(Oneof)]
-enum What {
-    #[prost(string, tag = "3")]
-    FileVersion(String),
-    #[prost(message, tag = "5")]
-    Summary(Summary),
-    #[prost(message, tag = "7")]
-    SessionLog(SessionLog),
-}
-
-#[derive(Message)]
-struct SessionLog {
-    #[prost(int32, tag = "1")]
-    status: i32,
-}
-
-impl SessionLog {
-    const START: i32 = 1;
-}
-
-#[derive(Message)]
-struct Summary {
-    #[prost(message, repeated, tag = "1")]
-    value: Vec<Value>,
-}
-
-#[derive(Message)]
-struct Value {
-    #[prost(string, tag = "1")]
-    tag: String,
-    #[prost(message, optional, tag = "9")]
-    metadata: Option<Metadata>,
-    #[prost(oneof = "SummaryValue", tags = "2, 4, 8")]
-    value: Option<SummaryValue>,
-}
-
-#[derive(Oneof)]
-enum SummaryValue {
-    #[prost(float, tag = "2")]
-    SimpleValue(f32),
-    #[prost(message, tag = "4")]
-    Image(Image),
-    #[prost(message, tag = "8")]
-    Tensor(Tensor),
-}
-
-#[derive(Message)]
-struct Metadata {
-    #[prost(message, optional, tag = "1")]
-    plugin_data: Option<PluginData>,
-}
-
-#[derive(Message)]
-struct PluginData {
-    #[prost(string, tag = "1")]
-    plugin_name: String,
-}
-
-#[derive(Message)]
-struct Image {
-    #[prost(int32, tag = "1")]
-    height: i32,
-    #[prost(int32, tag = "2")]
-    width: i32,
-    #[prost(int32, tag = "3")]
-    colorspace: i32,
-    #[prost(bytes, tag = "4")]
-    encoded_image_string: Vec<u8>,
-}
-
-impl Image {
-    const RGB: i32 = 3;
-}
-
-#[derive(Message)]
-struct Tensor {
-    #[prost(int32, tag = "1")]
-    dtype: i32,
-    #[prost(message, optional, tag = "2")]
-    shape: Option<Shape>,
-    #[prost(string, repeated, tag = "8")]
-    string_val: Vec<String>,
-}
-
-impl Tensor {
-    const STRING: i32 = 7;
-}
-
-/// No dimensions: one value.
-#[derive(Message)]
-struct Shape {}

@@ -1,0 +1,161 @@
+//! What a run resumes from: found, held against its manifest and the run's settings, and read.
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::DType;
+use cogview4_model::{
+    CogView4Transformer,
+    weights::{WeightFiles, parameter_sources, update_parameters},
+};
+
+use super::{MASTER, Machine, Manifest, OPTIMIZER, TrainState, list};
+use crate::{
+    config::{Resume, TrainConfig},
+    error::{Result, TrainError},
+    optimizer::{AdamW, MOMENTS},
+};
+
+/// A checkpoint that is whole.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    pub folder: PathBuf,
+    pub state: TrainState,
+}
+
+impl Checkpoint {
+    /// Finds what a run resumes from; notes say what a person should know of it.
+    pub(crate) fn find(config: &TrainConfig, notes: &mut Vec<String>) -> Result<Option<Self>> {
+        match &config.resume {
+            None => Ok(None),
+            Some(Resume::Latest) => Self::latest(&config.output_dir, notes),
+            Some(Resume::Checkpoint(folder)) => Self::open(folder, notes).map(Some),
+        }
+    }
+
+    /// Refuses a run that does not resume where checkpoints of another one are: it would replace and remove them.
+    pub(crate) fn check_none_is_replaced(config: &TrainConfig) -> Result<()> {
+        let newest = list(&config.output_dir)?.pop();
+        match newest.filter(|_| config.resume.is_none()) {
+            None => Ok(()),
+            Some((step, _)) => {
+                let folder = config.output_dir.display();
+                let reason = format!(
+                    "{folder} holds checkpoint-{step} of an earlier run: resume from it, or choose another folder"
+                );
+                Err(TrainError::setting("output_dir", reason))
+            }
+        }
+    }
+
+    /// The newest that agrees with its manifest.
+    fn latest(output_dir: &Path, notes: &mut Vec<String>) -> Result<Option<Self>> {
+        let all = list(output_dir)?;
+        for (_, folder) in all.iter().rev() {
+            let verified = Manifest::read(folder).and_then(|manifest| match manifest {
+                Some(manifest) => manifest.verify(folder).and_then(|()| TrainState::read(folder)),
+                None => Err(TrainError::checkpoint(folder, "has no manifest")),
+            });
+            match verified {
+                Ok(state) => return Ok(Some(Self { folder: folder.clone(), state })),
+                Err(reason) => notes.push(format!("a checkpoint is passed over: {reason}")),
+            }
+        }
+        match all.last() {
+            None => Ok(None),
+            Some((_, newest)) => {
+                let reason = notes.last().cloned().unwrap_or_default();
+                Err(TrainError::checkpoint(newest, format!("no checkpoint can be resumed from: {reason}")))
+            }
+        }
+    }
+
+    /// One that is named; without a manifest it is of an earlier release.
+    fn open(folder: &Path, notes: &mut Vec<String>) -> Result<Self> {
+        let state = TrainState::read(folder)?;
+        match Manifest::read(folder)? {
+            Some(manifest) => manifest.verify(folder)?,
+            None => notes.push(format!(
+                "{} is of an earlier release: it has no manifest, so damage to it would not be noticed",
+                folder.display()
+            )),
+        }
+        Ok(Self { folder: folder.into(), state })
+    }
+
+    /// Compares the settings, before anything is read or packed.
+    pub(crate) fn check_settings(
+        &self,
+        config: &TrainConfig,
+        total_steps: usize,
+        notes: &mut Vec<String>,
+    ) -> Result<()> {
+        let TrainState { recipe, seed, total_steps: planned, machine, .. } = &self.state;
+        let here = Machine::here(config.device);
+        if let Some(differences) = machine.as_ref().and_then(|machine| machine.differences(&here)) {
+            notes.push(format!("the run goes on, but not to the last bit as it would have: {differences}"));
+        }
+        let is_other = *recipe != config.recipe || config.seed.is_some_and(|given| given != *seed);
+        let difference = match planned {
+            _ if config.allow_config_change => return Ok(()),
+            _ if is_other => "was trained with other settings",
+            Some(planned) if *planned != total_steps => "the learning rate follows another number of steps",
+            _ => return Ok(()),
+        };
+        Err(TrainError::ConfigChanged { path: self.folder.clone(), difference: difference.into() })
+    }
+
+    /// Compares the rows.
+    pub(crate) fn check_data(&self, data_hash: &str, config: &TrainConfig) -> Result<()> {
+        if self.state.data_hash == data_hash || config.allow_config_change {
+            return Ok(());
+        }
+        let difference = "was trained on another data set".into();
+        Err(TrainError::ConfigChanged { path: self.folder.clone(), difference })
+    }
+
+    /// Restores the f32 values of a transformer that was saved in bfloat16, and the optimiser's moments.
+    pub(crate) fn restore(
+        &self,
+        model: CogView4Transformer,
+        config: &TrainConfig,
+    ) -> Result<(CogView4Transformer, AdamW)> {
+        let path = self.folder.join(OPTIMIZER);
+        let files = WeightFiles::open_file(&path)?;
+        let fail = |reason: String| TrainError::checkpoint(&path, reason);
+        let read = |key: &str, length: usize| -> Result<Vec<f32>> {
+            let values: Vec<f32> = files.read(key, DType::F32)?.try_into_vec().expect("invariant: read as f32");
+            if values.len() != length {
+                return Err(fail(format!("`{key}` has {} values, the model {length}", values.len())));
+            }
+            match values.iter().all(|value| value.is_finite()) {
+                true => Ok(values),
+                false => Err(fail(format!("`{key}` holds what is not a finite number"))),
+            }
+        };
+        let mut optimizer = AdamW::new(config.recipe.adam);
+        let parameters = parameter_sources(&model, None);
+        for (key, source) in parameters.iter().filter(|(key, _)| config.recipe.is_trained(key)) {
+            let length = source.shape().iter().product();
+            let names = MOMENTS.map(|name| format!("{name}.{key}"));
+            // Other settings may train what was not trained before; its moments begin at zero.
+            if config.allow_config_change && files.shape(&names[0]).is_none() {
+                continue;
+            }
+            let [exp_avg, exp_avg_sq] = names.map(|name| read(&name, length));
+            optimizer.restore(key, [&exp_avg?, &exp_avg_sq?]);
+        }
+        drop(parameters);
+        let mut error = None;
+        let model = update_parameters(model, |key, values| {
+            let key = format!("{MASTER}{key}");
+            if files.shape(&key).is_none() {
+                return;
+            }
+            match read(&key, values.len()) {
+                Ok(master) => values.copy_from_slice(&master),
+                Err(cause) => error = Some(cause),
+            }
+        });
+        error.map_or(Ok((model, optimizer)), Err)
+    }
+}

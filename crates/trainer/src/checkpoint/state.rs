@@ -1,0 +1,73 @@
+//! Everything of a run but weights and moments.
+
+use std::{fs, path::Path};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::{MAX_COUNT, Recipe},
+    error::{Result, TrainError},
+};
+
+/// Its file in a checkpoint.
+pub(super) const STATE: &str = "state.json";
+
+/// The state of a run after a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TrainState {
+    /// Optimiser steps made.
+    pub step: usize,
+    pub seed: u64,
+    /// Length of the run, where the learning rate depends on it.
+    pub total_steps: Option<usize>,
+    #[serde(alias = "numerics")]
+    pub recipe: Recipe,
+    /// Hash of the rows.
+    pub data_hash: String,
+    /// Where it ran.
+    pub machine: Option<Machine>,
+}
+
+/// What exact resume is promised for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Machine {
+    pub device: String,
+    pub threads: usize,
+    pub version: String,
+}
+
+impl Machine {
+    /// This one.
+    pub(crate) fn here(device: impl ToString) -> Self {
+        Self {
+            device: device.to_string(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            version: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
+
+    /// In what this machine differs, so that a resumed run is not the same to the last bit.
+    pub(crate) fn differences(&self, here: &Self) -> Option<String> {
+        let pairs = [
+            ("device", self.device.clone(), here.device.clone()),
+            ("threads", self.threads.to_string(), here.threads.to_string()),
+            ("version", self.version.clone(), here.version.clone()),
+        ];
+        let differing = pairs.into_iter().filter(|(_, then, now)| then != now);
+        let parts: Vec<String> = differing.map(|(what, then, now)| format!("{what} {then}, now {now}")).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+}
+
+impl TrainState {
+    /// Reads the state of a checkpoint.
+    pub(super) fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(STATE);
+        let text = fs::read_to_string(&path).map_err(|error| TrainError::checkpoint(&path, error))?;
+        let state: Self = serde_json::from_str(&text).map_err(|error| TrainError::checkpoint(&path, error))?;
+        if !(1..=MAX_COUNT).contains(&state.step) {
+            return Err(TrainError::checkpoint(path, format!("`step` is {}", state.step)));
+        }
+        Ok(state)
+    }
+}

@@ -1,0 +1,197 @@
+//! From flags as written to what a run takes: the defaults, what was given laid over them, and what is refused.
+
+use cogview4_control_pipeline::ControlLatents;
+use cogview4_data::Columns;
+use cogview4_model::ComputeDtype;
+
+use super::{
+    args::Args,
+    dataset::{DataConfig, DataSource},
+};
+use crate::{
+    config::{Packing, Recipe, Resume, TrainConfig, ValidationPair},
+    error::{Result, TrainError},
+};
+
+/// Lays a value that was given over the one that is there.
+fn lay<T>(value: &mut T, given: Option<T>) {
+    if let Some(given) = given {
+        *value = given;
+    }
+}
+
+impl Args {
+    /// Checks the flags and resolves them.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] names the flag that is out of range, does not fit another, or is not available.
+    pub fn resolve(self) -> Result<(TrainConfig, DataConfig)> {
+        if self.pretrained_model_name_or_path.is_none() {
+            return Err(TrainError::setting("pretrained_model_name_or_path", "give the pipeline to train on"));
+        }
+        let data = self.data()?;
+        let config = self.config()?;
+        config.check()?;
+        Ok((config, data))
+    }
+
+    /// The rows that are asked for.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    pub fn data(&self) -> Result<DataConfig> {
+        let source = match (&self.dataset_name, &self.jsonl_for_train) {
+            (Some(path), None) => DataSource::Dataset(match &self.dataset_config_name {
+                Some(name) => path.join(name),
+                None => path.clone(),
+            }),
+            (None, Some(path)) => DataSource::Jsonl(path.clone()),
+            (Some(_), Some(_)) => {
+                return Err(TrainError::setting("dataset_name", "cannot be given together with --jsonl_for_train"));
+            }
+            (None, None) => return Err(TrainError::setting("dataset_name", "give this or --jsonl_for_train")),
+        };
+        if self.max_train_samples == Some(0) {
+            return Err(TrainError::setting("max_train_samples", "must be at least 1"));
+        }
+        let mut columns = Columns::default();
+        lay(&mut columns.image, self.image_column.clone());
+        lay(&mut columns.conditioning_image, self.conditioning_image_column.clone());
+        lay(&mut columns.caption, self.caption_column.clone());
+        Ok(DataConfig { source, columns, max_train_samples: self.max_train_samples })
+    }
+
+    /// The run, without its data.
+    pub(crate) fn config(self) -> Result<TrainConfig> {
+        self.check_available()?;
+        let mut config = TrainConfig::new(
+            self.pretrained_model_name_or_path.clone().unwrap_or_default(),
+            self.output_dir.clone().unwrap_or_else(|| "cogview4-control".into()),
+        );
+        self.lay_over_recipe(&mut config.recipe);
+        config.save_dtype = match self.upcast_before_saving {
+            true => ComputeDtype::Float32,
+            false => config.recipe.compute_dtype,
+        };
+        lay(&mut config.validation.steps, self.validation_steps);
+        lay(&mut config.validation.num_validation_images, self.num_validation_images);
+        lay(&mut config.validation.guidance_scale, self.guidance_scale);
+        config.validation.pairs = pairs(self.validation_prompt, self.validation_image)?;
+        config.transformer = self.transformer;
+        lay(&mut config.num_train_epochs, self.num_train_epochs);
+        config.max_train_steps = self.max_train_steps;
+        lay(&mut config.checkpointing_steps, self.checkpointing_steps);
+        config.checkpoints_total_limit = self.checkpoints_total_limit;
+        config.resume = self.resume_from_checkpoint.map(|value| match value.as_str() {
+            "latest" => Resume::Latest,
+            path => Resume::Checkpoint(path.into()),
+        });
+        config.allow_config_change = self.allow_config_change;
+        lay(&mut config.dataloader_num_workers, self.dataloader_num_workers);
+        config.pack = match self.pack_dir {
+            _ if self.no_pack => Packing::None,
+            None => Packing::OutputDir,
+            Some(folder) => Packing::Folder(folder),
+        };
+        config.dump_step = self.dump_step;
+        lay(&mut config.device, self.device);
+        config.gradient_checkpointing = self.gradient_checkpointing;
+        config.seed = self.seed;
+        lay(&mut config.logging_dir, self.logging_dir.map(Some));
+        if self.report_to.as_deref() == Some("none") {
+            config.logging_dir = None;
+        }
+        lay(&mut config.tracker_project_name, self.tracker_project_name);
+        config.log_dataset_samples = self.log_dataset_samples;
+        Ok(config)
+    }
+
+    /// Lays what decides the numbers over the defaults.
+    fn lay_over_recipe(&self, recipe: &mut Recipe) {
+        lay(&mut recipe.resolution, self.resolution);
+        lay(&mut recipe.max_sequence_length, self.max_sequence_length);
+        lay(&mut recipe.train_batch_size, self.train_batch_size);
+        lay(&mut recipe.gradient_accumulation_steps, self.gradient_accumulation_steps);
+        lay(&mut recipe.proportion_empty_prompts, self.proportion_empty_prompts);
+        lay(&mut recipe.max_grad_norm, self.max_grad_norm);
+        lay(&mut recipe.schedule.scheduler, self.lr_scheduler);
+        lay(&mut recipe.schedule.learning_rate, self.learning_rate);
+        lay(&mut recipe.schedule.warmup_steps, self.lr_warmup_steps);
+        lay(&mut recipe.schedule.num_cycles, self.lr_num_cycles);
+        lay(&mut recipe.schedule.power, self.lr_power);
+        if self.scale_lr {
+            let samples = recipe.gradient_accumulation_steps.saturating_mul(recipe.train_batch_size);
+            recipe.schedule.learning_rate *= samples as f64;
+        }
+        lay(&mut recipe.adam.beta1, self.adam_beta1);
+        lay(&mut recipe.adam.beta2, self.adam_beta2);
+        lay(&mut recipe.adam.weight_decay, self.adam_weight_decay);
+        lay(&mut recipe.adam.epsilon, self.adam_epsilon);
+        lay(&mut recipe.density.scheme, self.weighting_scheme);
+        lay(&mut recipe.density.logit_mean, self.logit_mean);
+        lay(&mut recipe.density.logit_std, self.logit_std);
+        lay(&mut recipe.density.mode_scale, self.mode_scale);
+        lay(&mut recipe.weighting_sigma, self.weighting_sigma);
+        lay(&mut recipe.caption_choice, self.caption_choice);
+        recipe.sample_control_latents = self.control_latents == Some(ControlLatents::Sample);
+        recipe.strict_text_mask = self.strict_text_mask;
+        if self.mixed_precision.as_deref() == Some("bf16") {
+            recipe.compute_dtype = ComputeDtype::BFloat16;
+        }
+        recipe.only_target_transformer_blocks = self.only_target_transformer_blocks;
+    }
+
+    /// Refuses what is not built yet.
+    fn check_available(&self) -> Result<()> {
+        let later = [
+            ("variant", self.variant.is_some()),
+            ("revision", self.revision.is_some()),
+            ("cache_dir", self.cache_dir.is_some()),
+            ("use_8bit_adam", self.use_8bit_adam),
+            ("push_to_hub", self.push_to_hub),
+            ("hub_token", self.hub_token.is_some()),
+            ("hub_model_id", self.hub_model_id.is_some()),
+            ("allow_tf32", self.allow_tf32),
+            ("offload", self.offload),
+            ("config_file", self.config_file.is_some()),
+        ];
+        if let Some((name, _)) = later.into_iter().find(|(_, given)| *given) {
+            return Err(TrainError::setting(name, "is not available yet"));
+        }
+        match self.report_to.as_deref().unwrap_or("tensorboard") {
+            "tensorboard" | "all" | "none" => {}
+            tracker @ ("wandb" | "comet_ml") => {
+                let reason = format!("`{tracker}` is not available, use `tensorboard`");
+                return Err(TrainError::setting("report_to", reason));
+            }
+            other => return Err(TrainError::setting("report_to", format!("`{other}` is unknown, use `tensorboard`"))),
+        }
+        match self.mixed_precision.as_deref() {
+            None | Some("no" | "bf16") => Ok(()),
+            Some("fp16") => Err(TrainError::setting("mixed_precision", "`fp16` is not supported, use `bf16` or `no`")),
+            Some(other) => {
+                Err(TrainError::setting("mixed_precision", format!("`{other}` is unknown, use `bf16` or `no`")))
+            }
+        }
+    }
+}
+
+/// Lines prompts and control images up; one of either serves all of the other.
+fn pairs(prompts: Vec<String>, images: Vec<String>) -> Result<Vec<ValidationPair>> {
+    if prompts.is_empty() != images.is_empty() {
+        let (given, missing) = match prompts.is_empty() {
+            true => ("validation_image", "validation_prompt"),
+            false => ("validation_prompt", "validation_image"),
+        };
+        return Err(TrainError::setting(given, format!("needs --{missing} too")));
+    }
+    if prompts.len() != images.len() && prompts.len() != 1 && images.len() != 1 {
+        let reason = format!("{} prompts for {} images, as many or one are needed", prompts.len(), images.len());
+        return Err(TrainError::setting("validation_prompt", reason));
+    }
+    let pair = |index: usize| ValidationPair {
+        prompt: prompts[index % prompts.len()].clone(),
+        image: images[index % images.len()].clone(),
+    };
+    Ok((0..prompts.len().max(images.len())).map(pair).collect())
+}

@@ -1,0 +1,24 @@
+//! What a run writes, checked before work begins.
+
+use cogview4_model::files::check_writable;
+
+use crate::{
+    config::TrainConfig,
+    error::{Result, make_folder},
+    validation,
+};
+
+/// Makes the folders, and checks that what the run will write can be written.
+pub(super) fn check_outputs(config: &TrainConfig) -> Result<()> {
+    if let Some(folder) = config.tensorboard_folder() {
+        make_folder("logging_dir", &folder)?;
+    }
+    for file in ["metrics.jsonl", "validation.jsonl", "report.html"] {
+        check_writable(&config.output_dir.join(file))?;
+    }
+    validation::check_folder(config)?;
+    if let Some(pack) = config.pack_folder() {
+        make_folder("pack_dir", &pack)?;
+    }
+    config.dump_step.iter().try_for_each(|path| Ok(check_writable(path)?))
+}

@@ -1,0 +1,204 @@
+//! From settings to a run that can begin, in four steps: open, check, pack, load. Whatever can be known in a step is refused in
+//! it, so hours of packing never end in a setting that was wrong from the start.
+
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::Arc,
+};
+
+use burn::tensor::{DType, Device, Shape};
+use cogview4_control_pipeline::{Component, InputChannels, PipelineConfigs, PipelineFolder, progress_bar};
+use cogview4_data::{Dataset, FolderLock, ImageTransform, Pack, TrainData, first_rows};
+use cogview4_model::{CogView4Transformer, weights::set_trained};
+
+use super::outputs::check_outputs;
+use crate::{
+    checkpoint::{self, Checkpoint},
+    config::{MAX_COUNT, TrainConfig},
+    error::{Result, TrainError, make_folder},
+    optimizer::AdamW,
+    resources::{check_disk, check_memory},
+    samples::{Captions, Encoders, PackedSamples, RecordShapes, Rows, SampleEncoder},
+    schedule::order::SampleOrder,
+    stop::StopFlag,
+    trackers::{DatasetSample, dataset_samples},
+    validation::{ControlPicture, Probe, ProbeRows, Validator, load_controls},
+};
+
+/// The folder that a run writes to while it has it for itself.
+const LOCK: &str = ".lock";
+
+/// What a run reads, opened: configurations and the checkpoint's state, no weights.
+pub(super) struct Opened {
+    /// Nobody else writes to the output folder while this lives.
+    pub _lock: FolderLock,
+    pub device: Device,
+    pub folder: PipelineFolder,
+    pub configs: PipelineConfigs,
+    pub checkpoint: Option<Checkpoint>,
+    pub controls: Vec<ControlPicture>,
+    /// What a person should know before the run begins.
+    pub notes: Vec<String>,
+}
+
+pub(super) fn open(config: &TrainConfig) -> Result<Opened> {
+    config.check()?;
+    make_folder("output_dir", &config.output_dir)?;
+    let in_use = || TrainError::InUse { path: config.output_dir.clone() };
+    let lock = FolderLock::acquire(&config.output_dir, LOCK)?.ok_or_else(in_use)?;
+    checkpoint::tidy(&config.output_dir)?;
+    let device = config.device.open()?;
+    let mut notes = Vec::new();
+    let checkpoint = Checkpoint::find(config, &mut notes)?;
+    let folder = PipelineFolder::new(&config.pretrained_model);
+    let folder = match (&checkpoint, &config.transformer) {
+        (Some(checkpoint), _) => folder.with(Component::Transformer, checkpoint.folder.join("transformer")),
+        (None, Some(transformer)) => folder.with(Component::Transformer, transformer),
+        (None, None) => folder,
+    };
+    let channels = match (config.recipe.control, &checkpoint) {
+        (false, _) => InputChannels::Base,
+        (true, None) => InputChannels::BaseOrControl,
+        (true, Some(_)) => InputChannels::Control,
+    };
+    let configs = folder.read_configs(channels)?;
+    let controls = load_controls(config)?;
+    Ok(Opened { _lock: lock, device, folder, configs, checkpoint, controls, notes })
+}
+
+/// How long a run is, and in which order it takes its rows.
+pub(super) struct Planned {
+    pub order: SampleOrder,
+    pub total_steps: usize,
+}
+
+/// Checks all that needs neither pictures nor weights.
+pub(super) fn check(config: &TrainConfig, opened: &mut Opened, rows: usize) -> Result<Planned> {
+    let recipe = &config.recipe;
+    if rows == 0 {
+        return Err(TrainError::setting("dataset_name", "the data set has no rows"));
+    }
+    let multiple = opened.configs.pixel_multiple();
+    if !(recipe.resolution as usize).is_multiple_of(multiple) {
+        let reason = format!("{} is not a multiple of {multiple}, as VAE and transformer need", recipe.resolution);
+        return Err(TrainError::setting("resolution", reason));
+    }
+    let seed = match (&opened.checkpoint, config.seed) {
+        (_, Some(seed)) => seed,
+        (Some(checkpoint), None) => checkpoint.state.seed,
+        (None, None) => new_seed(),
+    };
+    let order = SampleOrder::new(seed, rows, recipe.train_batch_size * recipe.gradient_accumulation_steps);
+    let epochs = config.num_train_epochs.checked_mul(order.steps_per_epoch());
+    let total_steps = config.max_train_steps.or(epochs).filter(|steps| *steps <= MAX_COUNT);
+    let total_steps = total_steps.ok_or_else(|| {
+        TrainError::setting("num_train_epochs", format!("gives more than {MAX_COUNT} steps with {rows} rows"))
+    })?;
+    Checkpoint::check_none_is_replaced(config)?;
+    if let Some(checkpoint) = &opened.checkpoint {
+        checkpoint.check_settings(config, total_steps, &mut opened.notes)?;
+    }
+    check_outputs(config)?;
+    let parameters = parameters(&opened.configs, recipe.control);
+    check_disk(config, &opened.configs, rows, parameters)?;
+    check_memory(config, parameters)?;
+    Ok(Planned { order, total_steps })
+}
+
+/// Parameters of the transformer that is trained; nothing is allocated for it.
+fn parameters(configs: &PipelineConfigs, control: bool) -> u64 {
+    use burn::module::{Module, ModuleVisitor, Param};
+    use burn::tensor::Tensor;
+
+    struct Count(u64);
+    impl ModuleVisitor for Count {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let shape: Shape = param.lazy_shape();
+            self.0 += shape.num_elements() as u64;
+        }
+    }
+    let mut config = configs.transformer.clone();
+    if control {
+        config.in_channels = 2 * configs.vae.latent_channels;
+    }
+    let mut count = Count(0);
+    CogView4Transformer::init(&config, &Device::default()).visit(&mut count);
+    count.0
+}
+
+/// Rows that are read and packed, and what is made of some of them before the models that encode are let go.
+pub(super) struct Packed {
+    pub rows: Arc<Rows>,
+    pub encoder: SampleEncoder,
+    pub validator: Validator,
+    pub samples: Vec<DatasetSample>,
+}
+
+pub(super) fn pack(config: &TrainConfig, opened: &mut Opened, data: TrainData, stop: &StopFlag) -> Result<Packed> {
+    let mut encoder = encoder(config, opened)?;
+    let prepare = |dataset: Box<dyn Dataset>, encoder: &SampleEncoder| {
+        let what = if encoder.packed.is_some() { "packing" } else { "checking" };
+        let progress = progress_bar(what, dataset.len(), 0, config.progress_bar);
+        let rows = Rows::prepare(dataset, &config.recipe, encoder, &progress, stop);
+        progress.finish_and_clear();
+        rows
+    };
+    let rows = prepare(data.train, &encoder)?;
+    if let Some(checkpoint) = &opened.checkpoint {
+        checkpoint.check_data(&rows.data_hash, config)?;
+    }
+    // A split that is only measured on does not stop a run.
+    let held_out = data.held_out.map(|held_out| prepare(first_rows(held_out, Probe::MAX_ROWS), &encoder));
+    let (held_out, unreadable) = match held_out.transpose() {
+        Err(TrainError::Stopped) => return Err(TrainError::Stopped),
+        Err(reason) => (None, Some(reason.to_string())),
+        Ok(held_out) => (held_out, data.held_out_error),
+    };
+    let samples = dataset_samples(&rows, config)?;
+    let controls = std::mem::take(&mut opened.controls);
+    let probe_rows = ProbeRows { train: &rows, held_out, unreadable };
+    let validator = Validator::prepare(config, probe_rows, controls, &encoder)?;
+    if encoder.packed.is_some() {
+        // Training needs the memory; what they gave is in the pack.
+        encoder.encoders.unload();
+    }
+    Ok(Packed { rows: Arc::new(rows), encoder, validator, samples })
+}
+
+/// The frozen models, not loaded yet, with the pack in front of them.
+fn encoder(config: &TrainConfig, opened: &Opened) -> Result<SampleEncoder> {
+    let (folder, configs) = (&opened.folder, &opened.configs);
+    let transform = ImageTransform { resolution: config.recipe.resolution };
+    let captions = Captions {
+        tokenizer: Arc::new(folder.load_tokenizer()?),
+        max_sequence_length: config.recipe.max_sequence_length,
+    };
+    let side = config.recipe.resolution as usize / configs.vae.scale_factor();
+    let shapes = RecordShapes {
+        moments: [2 * configs.vae.latent_channels, side, side],
+        text_embed_dim: configs.transformer.text_embed_dim,
+    };
+    let pack = config.pack_folder().as_deref().map(Pack::open).transpose()?;
+    let packed =
+        pack.map(|pack| Arc::new(PackedSamples::new(pack, folder.clone(), transform, captions.clone(), shapes)));
+    Ok(SampleEncoder { encoders: Encoders::new(folder.clone(), transform, &opened.device), captions, packed })
+}
+
+/// The transformer and its optimiser: the base model widened to a control model, or as the checkpoint has them.
+pub(super) fn load(config: &TrainConfig, opened: &Opened) -> Result<(CogView4Transformer, AdamW)> {
+    let model = opened.folder.load_transformer(DType::F32, &opened.device)?;
+    let model = match config.recipe.control && !opened.configs.is_control() {
+        true => model.widen_input(),
+        false => model,
+    };
+    let model = set_trained(model, |key| config.recipe.is_trained(key));
+    match &opened.checkpoint {
+        Some(checkpoint) => checkpoint.restore(model, config),
+        None => Ok((model, AdamW::new(config.recipe.adam))),
+    }
+}
+
+/// A seed for a run that was given none; it is recorded in every checkpoint. Short enough to be typed again.
+fn new_seed() -> u64 {
+    RandomState::new().build_hasher().finish() >> 32
+}

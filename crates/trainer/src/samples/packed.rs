@@ -1,0 +1,146 @@
+//! Samples from the pack, by any thread: neither VAE nor text encoder is needed.
+
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use burn::tensor::TensorData;
+use cogview4_control_pipeline::{Component, PipelineFolder, PromptTokenizer, TokenizedPrompt};
+use cogview4_data::{DataError, ImageTransform, Pack, PackKey};
+
+use super::sample::{EncodedSample, RawPictures, RawSample};
+use crate::error::{Result, TrainError};
+
+/// Shapes that records must have.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RecordShapes {
+    /// Of a picture's moments, `[2 C, h, w]`.
+    pub moments: [usize; 3],
+    /// Last axis of a caption's embedding.
+    pub text_embed_dim: usize,
+}
+
+/// The tokenizer with the length that captions are cut to.
+#[derive(Debug, Clone)]
+pub(crate) struct Captions {
+    pub tokenizer: Arc<PromptTokenizer>,
+    pub max_sequence_length: usize,
+}
+
+impl Captions {
+    pub(crate) fn tokenize(&self, caption: &str) -> Result<TokenizedPrompt> {
+        Ok(self.tokenizer.encode(caption, self.max_sequence_length)?)
+    }
+}
+
+/// A pack with what finds records in it.
+#[derive(Debug)]
+pub(crate) struct PackedSamples {
+    pub pack: Pack,
+    folder: PipelineFolder,
+    transform: ImageTransform,
+    captions: Captions,
+    shapes: RecordShapes,
+    vae_hash: OnceLock<PackKey>,
+    text_hash: OnceLock<PackKey>,
+}
+
+impl PackedSamples {
+    pub(crate) fn new(
+        pack: Pack,
+        folder: PipelineFolder,
+        transform: ImageTransform,
+        captions: Captions,
+        shapes: RecordShapes,
+    ) -> Self {
+        Self { pack, folder, transform, captions, shapes, vae_hash: OnceLock::new(), text_hash: OnceLock::new() }
+    }
+
+    /// A sample whose pictures and caption are packed.
+    pub(crate) fn encode(&self, raw: RawSample) -> Result<EncodedSample> {
+        let RawPictures::Packed([image, control]) = raw.pictures else {
+            unreachable!("invariant: with a pack, rows give keys");
+        };
+        let tokens = self.captions.tokenize(&raw.caption)?;
+        Ok(EncodedSample {
+            sample: raw.sample,
+            image: self.moments(&image)?,
+            control: self.moments(&control)?,
+            embeds: self.embeds(&tokens)?,
+            pads: tokens.pads,
+            sizes: self.transform.size_conditions(),
+        })
+    }
+
+    /// The embedding of a caption that is packed.
+    pub(crate) fn embeds(&self, tokens: &TokenizedPrompt) -> Result<TensorData> {
+        let width = self.shapes.text_embed_dim;
+        let data = self.pack.read(&self.caption_key(tokens)?, 2)?;
+        self.check(data, |shape| shape[1] == width)
+    }
+
+    fn moments(&self, key: &PackKey) -> Result<TensorData> {
+        let data = self.pack.read(key, self.shapes.moments.len())?;
+        self.check(data, |shape| shape == self.shapes.moments)
+    }
+
+    fn check(&self, data: TensorData, fits: impl Fn(&[usize]) -> bool) -> Result<TensorData> {
+        if fits(data.shape().as_slice()) {
+            return Ok(data);
+        }
+        let reason = format!("a record has shape {:?}: remove the pack to make it anew", data.shape().as_slice());
+        Err(DataError::File { path: self.pack.folder().into(), reason }.into())
+    }
+
+    /// Whether a record has to be computed: another process may have packed it meanwhile.
+    pub(crate) fn lacks(&self, key: &PackKey) -> Result<bool> {
+        if self.pack.contains(key) {
+            return Ok(false);
+        }
+        self.pack.refresh()?;
+        Ok(!self.pack.contains(key))
+    }
+
+    /// The key of a picture's moments; `picture` is its encoded form.
+    pub(crate) fn picture_key(&self, picture: &[u8]) -> Result<PackKey> {
+        let hash = self.hash(&self.vae_hash, Component::Vae)?;
+        let resolution = self.transform.resolution.to_le_bytes();
+        Ok(PackKey::new(&[b"moments bilinear f32", hash.as_bytes(), &resolution, picture]))
+    }
+
+    /// The key of a caption's embedding.
+    pub(crate) fn caption_key(&self, tokens: &TokenizedPrompt) -> Result<PackKey> {
+        let hash = self.hash(&self.text_hash, Component::TextEncoder)?;
+        let ids: Vec<u8> = tokens.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        Ok(PackKey::new(&[b"embeds f32", hash.as_bytes(), &ids]))
+    }
+
+    fn hash<'a>(&self, cell: &'a OnceLock<PackKey>, component: Component) -> Result<&'a PackKey> {
+        if let Some(hash) = cell.get() {
+            return Ok(hash);
+        }
+        let hash = hash_component(&self.folder.component(component))?;
+        Ok(cell.get_or_init(|| hash))
+    }
+}
+
+/// Hash of a component's configuration and weights.
+fn hash_component(folder: &Path) -> Result<PackKey> {
+    let entries = std::fs::read_dir(folder).map_err(TrainError::io(folder))?;
+    let mut files = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<Vec<_>>>()
+        .map_err(TrainError::io(folder))?;
+    let is_read = |end: &std::ffi::OsStr| end == "json" || end == "safetensors";
+    files.retain(|path| path.is_file() && path.extension().is_some_and(is_read));
+    files.sort();
+    let mut hashes = Vec::new();
+    for path in files {
+        let mut hasher = blake3::Hasher::new();
+        let file = std::fs::File::open(&path).map_err(TrainError::io(&path))?;
+        hasher.update_reader(file).map_err(TrainError::io(&path))?;
+        hashes.extend_from_slice(hasher.finalize().as_bytes());
+    }
+    Ok(PackKey::new(&[&hashes]))
+}
