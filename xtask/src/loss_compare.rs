@@ -1,5 +1,5 @@
-//! `cargo xtask loss-compare A B [--assert-equal]`: two output folders step by step. That a change left every bit of training
-//! as it was is shown by two runs that are equal in all of this.
+//! `cargo xtask loss-compare A B [--assert-equal]`: two output folders step by step. That a change left every bit of
+//! training as it was is shown by two runs that are equal in all of this.
 
 use std::path::Path;
 

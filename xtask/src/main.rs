@@ -15,8 +15,8 @@ const CONSUMER: &str = "tests/consumer";
 /// The PyTorch whose libtorch Burn's backend is made for.
 const TORCH: &str = "torch==2.9.0";
 
-/// What `ci` runs, in this order: cheap checks first. `cargo test --workspace` is the README's test command; the ignored
-/// tests of the trainer look at what people see, with chromium and TensorBoard.
+/// What `ci` runs, in this order: cheap checks first. `cargo test --workspace` is the README's test command; the
+/// ignored tests of the trainer look at what people see, with chromium and TensorBoard.
 const CI: &[&str] = &[
     "fmt --all --check",
     "clippy --workspace --all-targets -- -D warnings",
@@ -76,8 +76,8 @@ fn ci() -> Result<()> {
     backends()
 }
 
-/// Runs the same tests on the pure-Rust CPU and libtorch, those of operations on CubeCL, and checks the types of the CUDA
-/// backend.
+/// Runs the same tests on the pure-Rust CPU and libtorch, those of operations on CubeCL, and checks the types of the
+/// CUDA backend.
 fn backends() -> Result<()> {
     let mut variables = libtorch()?;
     cargo(BACKENDS, &variables)?;
@@ -90,8 +90,8 @@ fn backends() -> Result<()> {
     cargo(CUDA, &[("DOCS_RS", "1".into()), ("CARGO_TARGET_DIR", target)])
 }
 
-/// Installs libtorch from PyTorch's wheel into the target folder, unless it is there, and gives the variables that a build
-/// and a run need.
+/// Installs libtorch from PyTorch's wheel into the target folder, unless it is there, and gives the variables that a
+/// build and a run need.
 fn libtorch() -> Result<Vec<(&'static str, String)>> {
     let venv = target()?.join("libtorch");
     let python = venv.join("bin").join("python");

@@ -40,10 +40,16 @@ impl FolderLock {
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(Some(Self { _file: file })),
+            Err(TryLockError::Error(error)) if has_no_locks(&error) => Ok(Some(Self { _file: file })),
             Err(TryLockError::Error(error)) => Err(DataError::file(folder.join(name), error)),
         }
     }
+}
+
+/// Whether a file system answers that it knows no locks; network file systems without a lock service do so by a number.
+fn has_no_locks(error: &io::Error) -> bool {
+    const ENOLCK: i32 = if cfg!(target_os = "macos") { 77 } else { 37 };
+    error.kind() == ErrorKind::Unsupported || cfg!(unix) && error.raw_os_error() == Some(ENOLCK)
 }
 
 /// Opens a file to lock, and makes it where it is not there.
@@ -62,7 +68,7 @@ impl<'a> Held<'a> {
     pub(crate) fn wait(file: &'a File) -> io::Result<Self> {
         match file.lock() {
             // Without locks, one process at a time is all that a file system can serve.
-            Err(error) if error.kind() != ErrorKind::Unsupported => Err(error),
+            Err(error) if !has_no_locks(&error) => Err(error),
             _ => Ok(Self(file)),
         }
     }

@@ -52,8 +52,8 @@ pub struct Validation {
     pub control_gain: Option<f64>,
     /// Norm of the weights that take the control latents.
     pub control_norm: f64,
-    /// How well the pictures follow their control images, where those are edge maps: the mean F1 score of the edges found in
-    /// a picture again, with a tolerance of one pixel.
+    /// How well the pictures follow their control images, where those are edge maps: the mean F1 score of the edges
+    /// found in a picture again, with a tolerance of one pixel.
     #[serde(default)]
     pub edge_f1: Option<f64>,
     /// The same against the control image of another pair: what chance gives.

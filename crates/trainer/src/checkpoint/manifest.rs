@@ -1,4 +1,5 @@
-//! `manifest.json`: every file of a checkpoint with its size and hash. Written last, so a folder without it is no checkpoint.
+//! `manifest.json`: every file of a checkpoint with its size and hash. Written last, so a folder without it is no
+//! checkpoint.
 
 use std::{
     collections::BTreeMap,
@@ -67,7 +68,9 @@ impl Manifest {
         if let Some(absent) = self.files.keys().find(|name| !there.contains(name)) {
             return Err(TrainError::checkpoint(folder.join(absent), "is missing from the checkpoint"));
         }
-        if let Some(added) = there.iter().find(|name| !self.files.contains_key(*name)) {
+        // What file managers and people leave beside is nobody's; what would be read as weights is.
+        let is_read = |name: &&String| name.starts_with("transformer/") && name.ends_with(".safetensors");
+        if let Some(added) = there.iter().filter(is_read).find(|name| !self.files.contains_key(*name)) {
             return Err(TrainError::checkpoint(folder.join(added), "was not written with this checkpoint"));
         }
         for (name, entry) in &self.files {

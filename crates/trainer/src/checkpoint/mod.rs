@@ -1,7 +1,8 @@
-//! Checkpoints: `checkpoint-N` holds `transformer/` in diffusers layout, the optimiser's moments, a small state, and a manifest
-//! with the hash of each file. It is written beside and renamed, so it is there whole or not at all; older ones are removed
-//! only afterwards. No write holds more than one tensor in memory.
+//! Checkpoints: `checkpoint-N` holds `transformer/` in diffusers layout, the optimiser's moments, a small state, and a
+//! manifest with the hash of each file. It is written beside and renamed, so it is there whole or not at all; older
+//! ones are removed only afterwards. No write holds more than one tensor in memory.
 
+mod files;
 mod manifest;
 mod resume;
 mod state;
@@ -17,21 +18,24 @@ use cogview4_model::{
     weights::{parameter_sources, save_tensors},
 };
 
-use self::manifest::Manifest;
+use self::{
+    files::{MASTER, OPTIMIZER, step_of},
+    manifest::Manifest,
+};
 use crate::{
     error::{Result, TrainError},
     optimizer::AdamW,
 };
 
+pub(crate) use files::list;
 pub(crate) use resume::Checkpoint;
 pub(crate) use state::{Machine, TrainState};
 
-const OPTIMIZER: &str = "optimizer.safetensors";
-/// In front of the key of an f32 value whose parameter is saved in bfloat16.
-const MASTER: &str = "master.";
 /// In front of the name of a checkpoint that is being written, and of one that is being replaced.
 const TEMPORARY: &str = ".tmp-";
 const REPLACED: &str = ".old-";
+/// Characters that the name of a file has behind [`TEMPORARY`] while it is written.
+const RANDOM: usize = 6;
 
 /// Writes `checkpoint-N` and then removes the oldest others, so that at most `limit` are left.
 pub(crate) fn write(
@@ -61,6 +65,8 @@ pub(crate) fn write(
         // Never the one just written, whatever the steps of those that another run has left.
         let mut others = list(output_dir)?;
         others.retain(|(_, path)| *path != target);
+        // What was made after this step belongs to a branch that was left, so it goes first.
+        others.sort_by_key(|(step, _)| (*step <= state.step, *step));
         let surplus = (others.len() + 1).saturating_sub(limit);
         for (_, path) in others.drain(..surplus.min(others.len())) {
             fs::remove_dir_all(&path).map_err(TrainError::io(&path))?;
@@ -105,26 +111,12 @@ pub(crate) fn tidy(output_dir: &Path) -> Result<()> {
             .map_err(TrainError::io(&path))?;
         } else if name.strip_prefix(TEMPORARY).is_some_and(|name| step_of(name).is_some()) {
             remove_if_there(&path).map_err(TrainError::io(&path))?;
+        } else if name.len() == TEMPORARY.len() + RANDOM && name.starts_with(TEMPORARY) && path.is_file() {
+            // Weights of which only a part was written.
+            fs::remove_file(&path).map_err(TrainError::io(&path))?;
         }
     }
     Ok(())
-}
-
-/// All checkpoints, oldest first.
-pub(crate) fn list(output_dir: &Path) -> Result<Vec<(usize, PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(output_dir).map_err(TrainError::io(output_dir))? {
-        let path = entry.map_err(TrainError::io(output_dir))?.path();
-        let step = path.file_name().and_then(|name| step_of(&name.to_string_lossy()));
-        found.extend(step.filter(|_| path.is_dir()).map(|step| (step, path)));
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// The step of a checkpoint's name.
-fn step_of(name: &str) -> Option<usize> {
-    name.strip_prefix("checkpoint-")?.parse().ok()
 }
 
 fn remove_if_there(folder: &Path) -> std::io::Result<()> {

@@ -8,7 +8,11 @@ use cogview4_model::{
     weights::{WeightFiles, parameter_sources, update_parameters},
 };
 
-use super::{MASTER, Machine, Manifest, OPTIMIZER, TrainState, list};
+use super::{
+    files::{MASTER, OPTIMIZER, list},
+    manifest::Manifest,
+    state::{Machine, TrainState},
+};
 use crate::{
     config::{Resume, TrainConfig},
     error::{Result, TrainError},
@@ -32,10 +36,19 @@ impl Checkpoint {
         }
     }
 
-    /// Refuses a run that does not resume where checkpoints of another one are: it would replace and remove them.
+    /// Refuses a run that does not resume from its output folder where checkpoints of another one are: it would replace and
+    /// remove them.
     pub(crate) fn check_none_is_replaced(config: &TrainConfig) -> Result<()> {
+        let goes_on_here = match &config.resume {
+            None => false,
+            Some(Resume::Latest) => true,
+            Some(Resume::Checkpoint(folder)) => {
+                let parent = folder.canonicalize().ok().and_then(|folder| folder.parent().map(Path::to_path_buf));
+                parent.is_some() && parent == config.output_dir.canonicalize().ok()
+            }
+        };
         let newest = list(&config.output_dir)?.pop();
-        match newest.filter(|_| config.resume.is_none()) {
+        match newest.filter(|_| !goes_on_here) {
             None => Ok(()),
             Some((step, _)) => {
                 let folder = config.output_dir.display();
@@ -50,6 +63,7 @@ impl Checkpoint {
     /// The newest that agrees with its manifest.
     fn latest(output_dir: &Path, notes: &mut Vec<String>) -> Result<Option<Self>> {
         let all = list(output_dir)?;
+        let first = notes.len();
         for (_, folder) in all.iter().rev() {
             let verified = Manifest::read(folder).and_then(|manifest| match manifest {
                 Some(manifest) => manifest.verify(folder).and_then(|()| TrainState::read(folder)),
@@ -63,8 +77,9 @@ impl Checkpoint {
         match all.last() {
             None => Ok(None),
             Some((_, newest)) => {
-                let reason = notes.last().cloned().unwrap_or_default();
-                Err(TrainError::checkpoint(newest, format!("no checkpoint can be resumed from: {reason}")))
+                let reason = notes.get(first).cloned().unwrap_or_default();
+                let reason = format!("{reason}; one of an earlier release can be resumed from by its path");
+                Err(TrainError::checkpoint(newest, reason))
             }
         }
     }
@@ -94,7 +109,8 @@ impl Checkpoint {
         if let Some(differences) = machine.as_ref().and_then(|machine| machine.differences(&here)) {
             notes.push(format!("the run goes on, but not to the last bit as it would have: {differences}"));
         }
-        let is_other = *recipe != config.recipe || config.seed.is_some_and(|given| given != *seed);
+        // Both were numbers in JSON once, which may round the last digit.
+        let is_other = *recipe != config.recipe.through_json() || config.seed.is_some_and(|given| given != *seed);
         let difference = match planned {
             _ if config.allow_config_change => return Ok(()),
             _ if is_other => "was trained with other settings",

@@ -1,5 +1,5 @@
-//! The flags of `train_control_cogview4`, as written: every flag of the reference script, with its name. What was not given is
-//! `None`; `resolve.rs` lays what was given over the defaults.
+//! The flags of `train_control_cogview4`, as written: every flag of the reference script, with its name. What was not
+//! given is `None`; `resolve.rs` lays what was given over the defaults.
 
 use std::path::PathBuf;
 
@@ -28,8 +28,8 @@ pub struct Cli {
 /// Other tasks than training.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
-    /// Look at every pair of the data set before training, with the same flags: a table, a page OUTPUT_DIR/check.html, and
-    /// a non-zero status when something is wrong
+    /// Look at every pair of the data set before training, with the same flags: a table, a page OUTPUT_DIR/check.html,
+    /// and a non-zero status when something is wrong
     Check(Box<Args>),
 }
 
@@ -97,7 +97,8 @@ pub struct Args {
     /// Multiply the learning rate by accumulation and batch size
     #[arg(long)]
     pub scale_lr: bool,
-    /// Form of the learning-rate schedule: linear, cosine, cosine_with_restarts, polynomial, constant, constant_with_warmup [default: constant]
+    /// Form of the learning-rate schedule: linear, cosine, cosine_with_restarts, polynomial, constant,
+    /// constant_with_warmup [default: constant]
     #[arg(long)]
     pub lr_scheduler: Option<SchedulerType>,
     /// Steps of the warm-up [default: 500]
@@ -145,7 +146,8 @@ pub struct Args {
     /// TF32 on CUDA devices (not available yet)
     #[arg(long)]
     pub allow_tf32: bool,
-    /// Trackers: `tensorboard`, `all` (that are available), or `none`; metrics.jsonl and report.html are always written [default: tensorboard]
+    /// Trackers: `tensorboard`, `all` (that are available), or `none`; metrics.jsonl and report.html are always written
+    /// [default: tensorboard]
     #[arg(long)]
     pub report_to: Option<String>,
     /// `no`, or `bf16`: weights and matrix products in bfloat16, with f32 masters

@@ -1,11 +1,13 @@
-//! The command line of `train_control_cogview4`: flags as written (`args`), what they mean (`resolve`, `dataset`), and the
-//! tasks. The library names settings; here they get the dashes of flags.
+//! The command line of `train_control_cogview4`: flags as written (`args`), what they mean (`resolve`, `dataset`), and
+//! the tasks. The library names settings; here they get the dashes of flags.
 
 mod args;
 mod check;
 mod dataset;
 mod resolve;
 mod token;
+
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use cogview4_data::DataError;
@@ -20,6 +22,9 @@ pub use args::{Args, Cli, Command};
 pub use check::check;
 pub use dataset::{DataConfig, DataSource};
 pub use token::Token;
+
+/// Signals within this time are one wish to stop: a terminal and a service manager both send to a whole group.
+const ONE_WISH: Duration = Duration::from_secs(2);
 
 /// Does what a command line asks for.
 ///
@@ -39,16 +44,21 @@ pub fn run(cli: Cli) -> Result<()> {
 fn train(args: Args) -> Result<()> {
     let stop = StopFlag::default();
     let handle = stop.clone();
-    // Whoever asks twice does not want to wait for the end of the step.
-    let on_signal = move || match handle.is_requested() {
-        true => std::process::exit(130),
-        false => handle.request(),
+    let mut asked: Option<Instant> = None;
+    let on_signal = move || match asked {
+        // Whoever asks again does not want to wait for the end of the step.
+        Some(at) if at.elapsed() > ONE_WISH => std::process::exit(130),
+        Some(_) => {}
+        None => {
+            asked = Some(Instant::now());
+            handle.request();
+        }
     };
     let run = || -> Result<TrainOutcome, TrainError> {
         let (config, data) = args.resolve()?;
         let trainer = Trainer::stoppable(config, data.open()?, stop)?;
         for note in trainer.notes() {
-            eprintln!("note: {note}");
+            cogview4_cli::note(&format!("note: {note}"));
         }
         trainer.run(&mut ())
     };

@@ -32,7 +32,8 @@ pub enum Resume {
     Checkpoint(PathBuf),
 }
 
-/// A run, resolved and checked: [`TrainConfig::new`] has the defaults of the command line, and any field can be changed.
+/// A run, resolved and checked: [`TrainConfig::new`] has the defaults of the command line, and any field can be
+/// changed.
 ///
 /// ```
 /// use cogview4_trainer::TrainConfig;

@@ -43,8 +43,8 @@ pub struct Recipe {
     pub compute_dtype: ComputeDtype,
     /// Whether only the blocks and the patch embedding are trained.
     pub only_target_transformer_blocks: bool,
-    /// Whether a control model is trained. Without control it is the base model that learns pictures from captions; control
-    /// images are not looked at then, though rows have them.
+    /// Whether a control model is trained. Without control it is the base model that learns pictures from captions;
+    /// control images are not looked at then, though rows have them.
     #[serde(default = "yes")]
     pub control: bool,
 }
@@ -79,6 +79,12 @@ impl Recipe {
             return Err(TrainError::setting(name, format!("{value} is not a finite number")));
         }
         Ok(())
+    }
+
+    /// As it comes back from a checkpoint.
+    pub(crate) fn through_json(&self) -> Self {
+        let text = serde_json::to_string(self).expect("invariant: numbers and names");
+        serde_json::from_str(&text).expect("invariant: written above")
     }
 
     /// Whether a parameter is trained.

@@ -7,10 +7,10 @@ use cogview4_model::weights::{TensorSource, update_parameters};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::{Gradients, MomentStore, MomentsInMemory};
-
-/// Values that are worked on together.
-pub(super) const CHUNK: usize = 1 << 15;
+use super::{
+    gradients::{CHUNK, Gradients},
+    moments::{MomentStore, MomentsInMemory},
+};
 
 /// Numbers of the optimiser.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -32,8 +32,8 @@ impl Default for AdamWConfig {
     }
 }
 
-/// The optimiser; both moments of every trained parameter are in its store. It does not count: the run says which step it
-/// makes.
+/// The optimiser; both moments of every trained parameter are in its store. It does not count: the run says which step
+/// it makes.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -63,8 +63,8 @@ impl AdamW {
         Self { config, moments: Box::new(moments) }
     }
 
-    /// Makes step `number`, the first is 1: updates each f32 parameter that has a gradient, and says whether all of them, and
-    /// their moments, are finite numbers.
+    /// Makes step `number`, the first is 1: updates each f32 parameter that has a gradient, and says whether all of
+    /// them, and their moments, are finite numbers.
     ///
     /// Parameters change in place while nobody else holds them, so hand over the only copy of the model.
     ///
@@ -137,21 +137,20 @@ impl Scalars {
         const EXPONENT: u32 = 0x7f80_0000;
         let chunks = parameter.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
         let moments = exp_avg.par_chunks_mut(CHUNK).zip(exp_avg_sq.par_chunks_mut(CHUNK));
-        let update =
-            |((parameter, gradient), (exp_avg, exp_avg_sq)): ((&mut [f32], &[f32]), (&mut [f32], &mut [f32]))| {
-                let mut is_broken = 0;
-                for i in 0..parameter.len() {
-                    let gradient = gradient[i];
-                    exp_avg[i] += self.weight1 * (gradient - exp_avg[i]);
-                    exp_avg_sq[i] = exp_avg_sq[i] * self.beta2 + self.weight2 * (gradient * gradient);
-                    let denominator = exp_avg_sq[i].sqrt() / self.correction2_sqrt + self.epsilon;
-                    parameter[i] = parameter[i] * self.keep - self.step_size * (exp_avg[i] / denominator);
-                    let bits = [parameter[i], exp_avg_sq[i]].map(|value| value.to_bits() & EXPONENT == EXPONENT);
-                    is_broken |= u32::from(bits[0]) | u32::from(bits[1]);
-                }
-                is_broken
-            };
+        let broken = chunks.zip(moments).map(|((parameter, gradient), (exp_avg, exp_avg_sq))| {
+            let mut is_broken = 0;
+            for i in 0..parameter.len() {
+                let gradient = gradient[i];
+                exp_avg[i] += self.weight1 * (gradient - exp_avg[i]);
+                exp_avg_sq[i] = exp_avg_sq[i] * self.beta2 + self.weight2 * (gradient * gradient);
+                let denominator = exp_avg_sq[i].sqrt() / self.correction2_sqrt + self.epsilon;
+                parameter[i] = parameter[i] * self.keep - self.step_size * (exp_avg[i] / denominator);
+                let bits = [parameter[i], exp_avg_sq[i]].map(|value| value.to_bits() & EXPONENT == EXPONENT);
+                is_broken |= u32::from(bits[0]) | u32::from(bits[1]);
+            }
+            is_broken
+        });
         // Every chunk is updated, whatever the others gave.
-        chunks.zip(moments).map(update).reduce(|| 0, |a, b| a | b) == 0
+        broken.reduce(|| 0, |a, b| a | b) == 0
     }
 }

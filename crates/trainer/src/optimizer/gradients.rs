@@ -9,7 +9,8 @@ use burn::{
 use cogview4_model::weights::for_each_gradient;
 use rayon::prelude::*;
 
-use super::adamw::CHUNK;
+/// Values that are worked on together.
+pub(super) const CHUNK: usize = 1 << 15;
 
 /// Sums of gradients. What comes once is kept in its own type until it is asked for; sums are in f32.
 ///

@@ -1,5 +1,5 @@
-//! The optimiser: `optimizer.step(number, learning_rate, model, gradients) -> model`, whatever is trained and wherever its
-//! moments live.
+//! The optimiser: `optimizer.step(number, learning_rate, model, gradients) -> model`, whatever is trained and wherever
+//! its moments live.
 
 mod adamw;
 mod gradients;

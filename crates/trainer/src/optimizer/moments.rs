@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use burn::tensor::{DType, TensorData};
 use cogview4_model::weights::TensorSource;
 
-/// Keeps both moments of every trained parameter, by the parameter's key. In memory today; a file, 8-bit blocks or a device
-/// are further ways to keep them.
+/// Keeps both moments of every trained parameter, by the parameter's key. In memory today; a file, 8-bit blocks or a
+/// device are further ways to keep them.
 pub trait MomentStore: std::fmt::Debug + Send {
     /// Lends first and second moment of a parameter of `len` values to `update`; zeros where it has none yet.
     fn with(&mut self, key: &str, len: usize, update: &mut dyn FnMut(&mut [f32], &mut [f32]));
@@ -42,6 +42,6 @@ impl MomentStore for MomentsInMemory {
 }
 
 /// Copies the values only when they are read.
-fn source(values: &Vec<f32>) -> TensorSource<'_> {
-    TensorSource::new(DType::F32, [values.len()], || TensorData::new(values.clone(), [values.len()]))
+fn source(values: &[f32]) -> TensorSource<'_> {
+    TensorSource::new(DType::F32, [values.len()], || TensorData::new(values.to_vec(), [values.len()]))
 }

@@ -6,7 +6,7 @@ use cogview4_data::{
 };
 use maud::{Markup, html};
 
-use super::{PictureSource, figure, page};
+use super::html::{PictureSource, figure, page};
 
 /// Rows of each kind that are shown with their pictures.
 const SHOWN: usize = 12;

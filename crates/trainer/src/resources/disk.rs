@@ -15,11 +15,21 @@ use crate::{
 ///
 /// # Errors
 /// Too little space; says how much is needed.
-pub(crate) fn check_disk(config: &TrainConfig, configs: &PipelineConfigs, rows: usize, parameters: u64) -> Result<()> {
+pub(crate) fn check_disk(
+    config: &TrainConfig,
+    configs: &PipelineConfigs,
+    rows: usize,
+    steps: std::ops::Range<usize>,
+    parameters: u64,
+) -> Result<()> {
     let checkpoint = checkpoint_bytes(parameters, config.save_dtype);
     let kept = config.checkpoints_total_limit.map_or(1, |limit| limit as u64);
     let there = list(&config.output_dir)?.len() as u64;
-    let checkpoints = checkpoint.saturating_mul((kept + 1).saturating_sub(there).max(1));
+    // Those of the steps that are left, and one that a signal asks for.
+    let of = |step: usize| step / config.checkpointing_steps;
+    let planned = of(steps.end).saturating_sub(of(steps.start)) as u64 + 1;
+    let written = (kept + 1).saturating_sub(there).max(1).min(planned);
+    let checkpoints = checkpoint.saturating_mul(written);
     check_folder(&config.output_dir, "output_dir", checkpoints)?;
     if let Some(pack) = &config.pack_folder() {
         let side = u64::from(config.recipe.resolution) / configs.vae.scale_factor() as u64;

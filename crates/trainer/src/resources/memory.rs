@@ -1,6 +1,6 @@
 //! How much memory the process takes, and whether a run has enough.
 
-use cogview4_model::{ComputeDtype, DeviceSpec};
+use cogview4_model::DeviceSpec;
 
 use crate::{
     config::TrainConfig,
@@ -17,7 +17,8 @@ pub fn peak_memory_bytes() -> u64 {
 /// # Errors
 /// Too little memory; says how much is needed.
 pub(crate) fn check_memory(config: &TrainConfig, parameters: u64) -> Result<()> {
-    let available = kilobytes("/proc/meminfo", "MemAvailable:");
+    let free = |name| kilobytes("/proc/meminfo", name);
+    let available = free("MemAvailable:").map(|memory| memory + free("SwapFree:").unwrap_or_default());
     check(config, parameters, available.map(|available| available * 1024))
 }
 
@@ -27,21 +28,20 @@ fn check(config: &TrainConfig, parameters: u64, available: Option<u64>) -> Resul
         Some(available) if available < needed => Err(TrainError::setting(
             "pretrained_model_name_or_path",
             format!(
-                "weights, gradients and moments of {parameters} parameters need {needed} bytes of memory, {available} are \
-                 free"
+                "weights, gradients and moments of {parameters} parameters need {needed} bytes of memory, {available} \
+                 are free"
             ),
         )),
         _ => Ok(()),
     }
 }
 
-/// f32 gradients and two moments are the host's; so are the weights where the device is the CPU, in f32 and in the type that
-/// they are computed in.
+/// f32 gradients and two moments are the host's; so are the f32 weights where the device is the CPU. A copy of the weights in
+/// another type is gone when the gradients are widened.
 fn bytes_per_parameter(config: &TrainConfig) -> u64 {
     let host = 4 + 2 * 4;
-    match (config.device, config.recipe.compute_dtype) {
-        (DeviceSpec::Flex | DeviceSpec::Libtorch, ComputeDtype::BFloat16) => host + 4 + 2,
-        (DeviceSpec::Flex | DeviceSpec::Libtorch, _) => host + 4,
+    match config.device {
+        DeviceSpec::Flex | DeviceSpec::Libtorch => host + 4,
         _ => host,
     }
 }

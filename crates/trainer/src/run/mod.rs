@@ -78,17 +78,18 @@ impl std::fmt::Debug for Trainer {
 }
 
 impl Trainer {
-    /// Opens and checks everything, fills the pack, and loads the transformer: the base model widened to a control model,
-    /// or a checkpoint.
+    /// Opens and checks everything, fills the pack, and loads the transformer: the base model widened to a control
+    /// model, or a checkpoint.
     ///
     /// # Errors
-    /// Anything that is wrong with the settings, the pipeline, the data set, or the checkpoint; nothing is trained then.
+    /// Anything that is wrong with the settings, the pipeline, the data set, or the checkpoint; nothing is trained
+    /// then.
     pub fn new(config: TrainConfig, data: impl Into<TrainData>) -> Result<Self> {
         Self::stoppable(config, data, StopFlag::default())
     }
 
-    /// As [`new`](Self::new), with a flag that stops the run: packing ends early with [`TrainError::Stopped`], and what is
-    /// packed stays; training finishes its step and writes a checkpoint.
+    /// As [`new`](Self::new), with a flag that stops the run: packing ends early with [`TrainError::Stopped`], and what
+    /// is packed stays; training finishes its step and writes a checkpoint.
     ///
     /// # Errors
     /// As [`new`](Self::new).

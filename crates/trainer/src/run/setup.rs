@@ -1,5 +1,5 @@
-//! From settings to a run that can begin, in four steps: open, check, pack, load. Whatever can be known in a step is refused in
-//! it, so hours of packing never end in a setting that was wrong from the start.
+//! From settings to a run that can begin, in four steps: open, check, pack, load. Whatever can be known in a step is
+//! refused in it, so hours of packing never end in a setting that was wrong from the start.
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -99,14 +99,15 @@ pub(super) fn check(config: &TrainConfig, opened: &mut Opened, rows: usize) -> R
         checkpoint.check_settings(config, total_steps, &mut opened.notes)?;
     }
     check_outputs(config)?;
-    let parameters = parameters(&opened.configs, recipe.control);
-    check_disk(config, &opened.configs, rows, parameters)?;
+    let parameters = parameters(opened, recipe.control);
+    let first = opened.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.state.step);
+    check_disk(config, &opened.configs, rows, first..total_steps, parameters)?;
     check_memory(config, parameters)?;
     Ok(Planned { order, total_steps })
 }
 
 /// Parameters of the transformer that is trained; nothing is allocated for it.
-fn parameters(configs: &PipelineConfigs, control: bool) -> u64 {
+fn parameters(opened: &Opened, control: bool) -> u64 {
     use burn::module::{Module, ModuleVisitor, Param};
     use burn::tensor::Tensor;
 
@@ -117,12 +118,12 @@ fn parameters(configs: &PipelineConfigs, control: bool) -> u64 {
             self.0 += shape.num_elements() as u64;
         }
     }
-    let mut config = configs.transformer.clone();
+    let mut config = opened.configs.transformer.clone();
     if control {
-        config.in_channels = 2 * configs.vae.latent_channels;
+        config.in_channels = 2 * opened.configs.vae.latent_channels;
     }
     let mut count = Count(0);
-    CogView4Transformer::init(&config, &Device::default()).visit(&mut count);
+    CogView4Transformer::init(&config, &opened.device).visit(&mut count);
     count.0
 }
 

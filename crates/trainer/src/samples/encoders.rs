@@ -1,5 +1,5 @@
-//! The frozen models: pictures to latent moments, captions to embeddings. Each picture and each caption goes through alone,
-//! so what comes out never depends on its neighbours.
+//! The frozen models: pictures to latent moments, captions to embeddings. Each picture and each caption goes through
+//! alone, so what comes out never depends on its neighbours.
 
 use std::cell::OnceCell;
 

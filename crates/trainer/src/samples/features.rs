@@ -1,4 +1,5 @@
-//! Samples and captions to latents and embeddings, from the pack or by the frozen models. Both ways give the same bytes.
+//! Samples and captions to latents and embeddings, from the pack or by the frozen models. Both ways give the same
+//! bytes.
 
 use std::sync::Arc;
 

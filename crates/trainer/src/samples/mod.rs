@@ -1,5 +1,6 @@
-//! From rows to micro-batches: rows are checked and packed (`rows`), read ahead in the order of the run (`prefetch`), made into
-//! latents and embeddings by the frozen models (`encoders`) or from the pack (`packed`), and put together (`batch`).
+//! From rows to micro-batches: rows are checked and packed (`rows`), read ahead in the order of the run (`prefetch`),
+//! made into latents and embeddings by the frozen models (`encoders`) or from the pack (`packed`), and put together
+//! (`batch`).
 
 mod batch;
 mod captions;

@@ -1,6 +1,6 @@
-//! Reading ahead: the samples of a run in their order, by worker threads if asked for. With a pack the workers deliver what the
-//! step needs; without one, decoded pictures, since the frozen models are the training thread's. Threads change when something
-//! is read, never what.
+//! Reading ahead: the samples of a run in their order, by worker threads if asked for. With a pack the workers deliver
+//! what the step needs; without one, decoded pictures, since the frozen models are the training thread's. Threads
+//! change when something is read, never what.
 
 use std::{
     sync::{
@@ -32,7 +32,7 @@ pub(crate) struct Loader {
 
 /// As far as a thread without models gets.
 enum Ready {
-    Encoded(EncodedSample),
+    Encoded(Box<EncodedSample>),
     Raw(RawSample),
 }
 
@@ -47,7 +47,7 @@ impl Source {
     fn load(&self, sample: Sample) -> Result<Ready> {
         let raw = self.rows.load(self.seed, sample)?;
         match &self.packed {
-            Some(packed) => packed.encode(raw).map(Ready::Encoded),
+            Some(packed) => packed.encode(raw).map(Box::new).map(Ready::Encoded),
             None => Ok(Ready::Raw(raw)),
         }
     }
@@ -94,7 +94,7 @@ impl Loader {
             }),
         };
         match ready? {
-            Ready::Encoded(encoded) => Ok(encoded),
+            Ready::Encoded(encoded) => Ok(*encoded),
             Ready::Raw(raw) => encoder.encode(raw),
         }
     }

@@ -1,5 +1,5 @@
-//! Learning-rate schedules as diffusers' `get_scheduler` defines them: a pure function of the step, so resuming needs no
-//! state. Source: `optimization.py` of diffusers 0.42.1.
+//! Learning-rate schedules as diffusers' `get_scheduler` defines them: a pure function of the step, so resuming needs
+//! no state. Source: `optimization.py` of diffusers 0.42.1.
 
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::{Tensor, TensorData};
 use cogview4_model::{transformer::SizeConditions, weights::save_tensors};
 
-use super::StepOutput;
+use super::output::StepOutput;
 use crate::{error::Result, samples::MicroBatch};
 
 /// Writes every tensor of a micro-batch.

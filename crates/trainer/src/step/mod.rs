@@ -1,6 +1,7 @@
 //! Forward and backward of one micro-batch: flow matching towards `noise - image_latents`.
 
 mod dump;
+mod output;
 mod recompute;
 #[cfg(test)]
 mod tests;
@@ -14,14 +15,7 @@ use cogview4_model::{CogView4Transformer, ComputeDtype, transformer::Transformer
 use crate::{optimizer::Gradients, samples::MicroBatch};
 
 pub(crate) use dump::dump;
-
-/// What a micro-batch gives; its gradients are taken.
-pub(crate) struct StepOutput {
-    /// Mean loss of its samples.
-    pub loss: f64,
-    /// `[B, C, h, w]`.
-    pub model_output: TensorData,
-}
+pub(crate) use output::StepOutput;
 
 /// Copies of the model, of which one computes gradients; they share the parameters where the type is theirs.
 pub(crate) struct TrainingCopy {

@@ -1,5 +1,5 @@
-//! `--gradient_checkpointing`: forward without a graph, keeping each block's input; then, from the last block to the first,
-//! each block again with a graph of its own. At any time the graph of one block is alive.
+//! `--gradient_checkpointing`: forward without a graph, keeping each block's input; then, from the last block to the
+//! first, each block again with a graph of its own. At any time the graph of one block is alive.
 
 use burn::tensor::{Gradients, Tensor};
 use cogview4_model::{
@@ -7,8 +7,8 @@ use cogview4_model::{
     transformer::{BlockContext, BlockState, TransformerInputs},
 };
 
-/// Runs the model, hands the output to `loss`, and hands the gradients to `take` block by block. `model` is on the autodiff device,
-/// `plain` the same parameters without it.
+/// Runs the model, hands the output to `loss`, and hands the gradients to `take` block by block. `model` is on the
+/// autodiff device, `plain` the same parameters without it.
 ///
 /// # Panics
 /// When the inputs do not fit the model, as its `forward`.

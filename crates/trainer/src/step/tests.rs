@@ -90,8 +90,8 @@ fn what_is_not_trained_has_no_gradient() {
     assert!(!gradients.iter().any(|(key, _)| outside(key)));
 }
 
-/// In bfloat16 we are no farther from f32 than the reference is, on every device that is there; over several steps, as the
-/// distance of one is a matter of luck.
+/// In bfloat16 we are no farther from f32 than the reference is, on every device that is there; over several steps, as
+/// the distance of one is a matter of luck.
 #[test]
 fn steps_in_bfloat16() {
     let reference = json("step-bf16.json");

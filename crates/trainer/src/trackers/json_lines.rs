@@ -9,7 +9,7 @@ use std::{
 use cogview4_model::files::write_atomic;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::Tracker;
+use super::tracker::Tracker;
 use crate::{
     error::{Result, TrainError},
     metrics::{StepMetrics, Validation},

@@ -1,46 +1,22 @@
-//! What a run writes of itself, one tracker each: JSON lines, TensorBoard's files, the report. A further one is a file here
-//! that implements [`Tracker`], and a line in [`Trackers::open`].
+//! What a run writes of itself, one tracker each: JSON lines, TensorBoard's files, the report. A further one is a file
+//! here that implements [`Tracker`], and a line in [`Trackers::open`].
 
 mod json_lines;
 mod report;
 mod samples;
 mod tensorboard;
-
-use std::path::{Component, Path};
-
-use cogview4_control_pipeline::{PipelineError, open_image};
-use image::RgbImage;
+mod tracker;
 
 use self::{json_lines::JsonLines, report::Report, tensorboard::TensorBoard};
 use crate::{
     config::TrainConfig,
-    error::{Result, TrainError, make_folder},
+    error::{Result, make_folder},
     metrics::{StepMetrics, Validation},
-    validation::{ControlPicture, FOLDER},
+    validation::FOLDER,
 };
 
 pub(crate) use samples::{DatasetSample, dataset_samples};
-
-/// Told of all that a run measures.
-pub(crate) trait Tracker {
-    /// After each optimiser step.
-    fn step(&mut self, metrics: &StepMetrics) -> Result<()>;
-
-    /// After each validation; its pictures are written already.
-    fn validation(&mut self, validation: &Validation) -> Result<()>;
-
-    /// At the end; `state` says how it ended.
-    fn finish(&mut self, state: &'static str) -> Result<()> {
-        let _ = state;
-        Ok(())
-    }
-}
-
-/// What trackers show beside the measurements.
-pub(crate) struct Shown<'a> {
-    pub controls: &'a [ControlPicture],
-    pub samples: &'a [DatasetSample],
-}
+pub(crate) use tracker::{Shown, Tracker};
 
 /// All trackers of a run.
 pub(crate) struct Trackers {
@@ -90,13 +66,4 @@ impl Trackers {
     pub(crate) fn finish(&mut self, state: &'static str) -> Result<()> {
         self.all.iter_mut().try_for_each(|tracker| tracker.finish(state))
     }
-}
-
-/// Reads a picture of the run; only what lies in the output folder.
-fn read_image(output_dir: &Path, file: &Path) -> Result<RgbImage> {
-    let path = output_dir.join(file);
-    if file.components().any(|part| !matches!(part, Component::Normal(_))) {
-        return Err(TrainError::checkpoint(path, "is not in the output folder"));
-    }
-    Ok(open_image(path).map_err(PipelineError::from)?)
 }

@@ -3,7 +3,7 @@
 use cogview4_control_pipeline::CannyDetector;
 use image::RgbImage;
 
-use super::ControlPicture;
+use super::control::ControlPicture;
 
 /// What part of an edge map's pixels is black or white.
 const CLEAR: f64 = 0.9;
@@ -21,7 +21,8 @@ pub(super) struct Fidelity {
     pub shuffled: Option<f64>,
 }
 
-/// Looks for the edges of a picture of a pair again. Nothing where the control image is no edge map: a pose, a depth map.
+/// Looks for the edges of a picture of a pair again. Nothing where the control image is no edge map: a pose, a depth
+/// map.
 pub(super) fn fidelity(picture: &RgbImage, controls: &[ControlPicture], pair: usize) -> Option<Fidelity> {
     let score = |control: &RgbImage| -> Option<f64> {
         let is_comparable = is_edge_map(control) && control.dimensions() == picture.dimensions();

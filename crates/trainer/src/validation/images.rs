@@ -6,19 +6,19 @@ use std::{
 };
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use cogview4_control_pipeline::{
-    Filter, PromptEmbeds, Sampler, StepEnd, VaeImageProcessor, load_image, resize, save_image,
-};
+use cogview4_control_pipeline::{PromptEmbeds, Sampler, StepEnd, VaeImageProcessor, save_image};
 use cogview4_model::{
     AutoencoderKl, CogView4Transformer, FlowMatchEulerScheduler, TorchGenerator, files::check_writable,
     scheduler::StepSchedule, transformer::SizeConditions,
 };
-use image::RgbImage;
 
-use super::{FOLDER, edges::fidelity};
+use super::{
+    control::{ControlPicture, FOLDER},
+    edges::fidelity,
+};
 use crate::{
-    config::{TrainConfig, ValidationPair},
-    error::{Result, TrainError, make_folder},
+    config::TrainConfig,
+    error::{Result, make_folder},
     metrics::ValidationImage,
     samples::{BatchMaker, SampleEncoder},
     stop::StopFlag,
@@ -26,24 +26,6 @@ use crate::{
 
 /// Denoising steps of a validation picture, as in the reference.
 const STEPS: usize = 50;
-
-/// A prompt with its control image, loaded.
-pub(crate) struct ControlPicture {
-    pub prompt: String,
-    /// As the model sees it: a square of the run's resolution.
-    pub image: RgbImage,
-}
-
-/// Loads the control images of a run.
-pub(crate) fn load_controls(config: &TrainConfig) -> Result<Vec<ControlPicture>> {
-    let side = config.recipe.resolution;
-    let load = |pair: &ValidationPair| {
-        let image =
-            load_image(&pair.image).map_err(|error| TrainError::setting("validation_image", error.to_string()))?;
-        Ok(ControlPicture { prompt: pair.prompt.clone(), image: resize(&image, side, side, Filter::Lanczos) })
-    };
-    config.validation.pairs.iter().map(load).collect()
-}
 
 /// Makes the folder of the pictures, and checks that they can be written.
 pub(crate) fn check_folder(config: &TrainConfig) -> Result<()> {
@@ -93,7 +75,8 @@ impl ValidationImages {
         })
     }
 
-    /// Generates and writes every picture; nothing when `stop` is set meanwhile. Repeat `j` has the seed of the run plus `j - 1`.
+    /// Generates and writes every picture; nothing when `stop` is set meanwhile. Repeat `j` has the seed of the run
+    /// plus `j - 1`.
     pub(crate) fn generate(
         &self,
         step: usize,

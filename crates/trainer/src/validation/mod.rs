@@ -2,6 +2,7 @@
 //! follow their control images ([`edges`]). It draws its numbers from streams of its own and
 //! changes nothing of the training.
 
+mod control;
 mod edges;
 mod images;
 mod probe;
@@ -16,13 +17,11 @@ use crate::{
     stop::StopFlag,
 };
 
-pub(crate) use images::{ControlPicture, check_folder, load_controls};
+pub(crate) use control::{ControlPicture, FOLDER, load_controls};
+pub(crate) use images::check_folder;
 pub(crate) use probe::Probe;
 
 use self::images::ValidationImages;
-
-/// Folder of the pictures, in the output folder.
-pub(crate) const FOLDER: &str = "validation";
 
 /// The rows that are measured on.
 pub(crate) struct ProbeRows<'a> {
@@ -75,7 +74,8 @@ impl Validator {
         self.images.as_ref().map_or(&[], |images| &images.controls)
     }
 
-    /// Measures the model, and generates pictures with it unless no step was made; nothing when `stop` is set meanwhile.
+    /// Measures the model, and generates pictures with it unless no step was made; nothing when `stop` is set
+    /// meanwhile.
     pub(crate) fn run(
         &self,
         step: usize,

@@ -1,5 +1,5 @@
-//! Control gain: the loss on fixed samples with their own control images, with those of others, and with none. Noise and
-//! timesteps are the same in all three, so that only the control makes the difference.
+//! Control gain: the loss on fixed samples with their own control images, with those of others, and with none. Noise
+//! and timesteps are the same in all three, so that only the control makes the difference.
 
 use cogview4_model::CogView4Transformer;
 

@@ -1,5 +1,5 @@
-//! What must not lose data: runs that diverge, share folders, meet files of others, damaged and stale checkpoints. And what must
-//! be refused before work begins.
+//! What must not lose data: runs that diverge, share folders, meet files of others, damaged and stale checkpoints. And
+//! what must be refused before work begins.
 
 use std::{fs, process::Stdio, thread, time::Duration};
 

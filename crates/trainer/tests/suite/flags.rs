@@ -61,7 +61,8 @@ fn what_is_out_of_range_or_not_there_is_refused_by_name() {
     assert!(String::from_utf8(bare.stderr).unwrap().contains("--pretrained_model_name_or_path"));
 }
 
-/// The reference script's flags, then ours. Programs of others use them: none may go, and a new one belongs in this list.
+/// The reference script's flags, then ours. Programs of others use them: none may go, and a new one belongs in this
+/// list.
 const FLAGS: &[&str] = &[
     "pretrained_model_name_or_path",
     "variant",

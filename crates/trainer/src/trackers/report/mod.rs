@@ -13,7 +13,11 @@ use cogview4_model::files::write_atomic;
 use maud::{Markup, html};
 
 use self::plot::{BLUE, GREEN, Line, ORANGE, PALE, plot, smoothed};
-use super::{DatasetSample, Shown, Tracker, json_lines::Earlier, read_image};
+use super::{
+    json_lines::Earlier,
+    samples::DatasetSample,
+    tracker::{Shown, Tracker, read_image},
+};
 use crate::{
     config::TrainConfig,
     error::Result,

@@ -19,7 +19,7 @@ use prost::Message;
 use self::messages::{
     Event, Image, Metadata, PluginData, SessionLog, Shape, Summary, SummaryValue, Tensor, Value, What,
 };
-use super::{Tracker, read_image};
+use super::tracker::{Tracker, read_image};
 use crate::{
     error::{Result, TrainError},
     metrics::{StepMetrics, Validation},
@@ -52,8 +52,8 @@ impl Tracker for TensorBoard {
 }
 
 impl TensorBoard {
-    /// Begins a file in `folder`, which is there, for a run that goes on after `steps` steps: what other files hold of later
-    /// steps is hidden.
+    /// Begins a file in `folder`, which is there, for a run that goes on after `steps` steps: what other files hold of
+    /// later steps is hidden.
     pub(crate) fn create(folder: &Path, output_dir: &Path, steps: usize) -> Result<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let name =

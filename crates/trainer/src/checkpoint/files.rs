@@ -1,0 +1,29 @@
+//! What checkpoints and their files are called.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::error::{Result, TrainError};
+
+pub(super) const OPTIMIZER: &str = "optimizer.safetensors";
+/// In front of the key of an f32 value whose parameter is saved in bfloat16.
+pub(super) const MASTER: &str = "master.";
+
+/// All checkpoints, oldest first.
+pub(crate) fn list(output_dir: &Path) -> Result<Vec<(usize, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(output_dir).map_err(TrainError::io(output_dir))? {
+        let path = entry.map_err(TrainError::io(output_dir))?.path();
+        let step = path.file_name().and_then(|name| step_of(&name.to_string_lossy()));
+        found.extend(step.filter(|_| path.is_dir()).map(|step| (step, path)));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The step of a checkpoint's name.
+pub(super) fn step_of(name: &str) -> Option<usize> {
+    name.strip_prefix("checkpoint-")?.parse().ok()
+}
