@@ -38,7 +38,7 @@ pub struct PipelineConfigs {
 impl PipelineConfigs {
     /// Whether the transformer takes control latents beside the noisy ones.
     pub fn is_control(&self) -> bool {
-        self.transformer.in_channels == 2 * self.vae.latent_channels
+        self.transformer.controls(self.vae.latent_channels) == Some(1)
     }
 
     /// Height and width of a picture for which none is asked, in pixels.

@@ -90,10 +90,8 @@ fn write_files(
     save_tensors(&folder.join(OPTIMIZER), optimizer.tensors().into_iter().chain(masters))?;
     let text = serde_json::to_string_pretty(state).map_err(|error| TrainError::checkpoint(folder, error))?;
     write_atomic(&folder.join(state::STATE), text.as_bytes())?;
-    Manifest::write(folder)?;
-    [transformer.as_path(), folder]
-        .into_iter()
-        .try_for_each(|folder| sync_folder(folder).map_err(TrainError::io(folder)))
+    // Each file is on the disk with its name when its write returns, and so is the folder of the one before.
+    Manifest::write(folder)
 }
 
 /// Brings an output folder to order that a run has left in the middle of a write. Only for the run that has locked it.

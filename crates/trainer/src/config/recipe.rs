@@ -124,8 +124,7 @@ impl Default for Recipe {
 }
 
 /// Which of a row's captions is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CaptionChoice {
     /// Another one each epoch, seeded.
     Random,
@@ -136,8 +135,7 @@ pub enum CaptionChoice {
 }
 
 /// Which noise level the loss weighting sees.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightingSigma {
     /// The one before shifting, as the reference.
     Unshifted,

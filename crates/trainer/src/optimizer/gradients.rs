@@ -48,7 +48,9 @@ impl Gradients {
     ///
     /// Summed in chunks of fixed size that are added in order, so that it repeats bit for bit.
     pub fn clip_norm(&mut self, max_norm: f64) -> f64 {
-        self.0.values_mut().for_each(widen);
+        // One after another and without a copy: what is wide already is handed on.
+        let widen = |(key, data): (String, TensorData)| (key, data.convert_dtype(DType::F32));
+        self.0 = std::mem::take(&mut self.0).into_iter().map(widen).collect();
         let square = |values: &[f32]| values.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
         let sums = |data: &TensorData| -> f64 {
             values(data).par_chunks(CHUNK).map(square).collect::<Vec<_>>().into_iter().sum()
@@ -83,12 +85,6 @@ impl FromIterator<(String, Vec<f32>)> for Gradients {
             TensorData::new(values, [length])
         };
         Self(gradients.into_iter().map(|(key, values)| (key, data(values))).collect())
-    }
-}
-
-fn widen(data: &mut TensorData) {
-    if data.dtype() != DType::F32 {
-        *data = data.clone().convert_dtype(DType::F32);
     }
 }
 

@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use burn::tensor::{DType, Device, Shape};
+use burn::{
+    module::Module,
+    tensor::{DType, Device},
+};
 use cogview4_control_pipeline::{Component, InputChannels, PipelineConfigs, PipelineFolder, progress_bar};
 use cogview4_data::{Dataset, FolderLock, ImageTransform, Pack, TrainData, first_rows};
 use cogview4_model::{CogView4Transformer, weights::set_trained};
@@ -108,23 +111,11 @@ pub(super) fn check(config: &TrainConfig, opened: &mut Opened, rows: usize) -> R
 
 /// Parameters of the transformer that is trained; nothing is allocated for it.
 fn parameters(opened: &Opened, control: bool) -> u64 {
-    use burn::module::{Module, ModuleVisitor, Param};
-    use burn::tensor::Tensor;
-
-    struct Count(u64);
-    impl ModuleVisitor for Count {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let shape: Shape = param.lazy_shape();
-            self.0 += shape.num_elements() as u64;
-        }
-    }
     let mut config = opened.configs.transformer.clone();
     if control {
         config.in_channels = 2 * opened.configs.vae.latent_channels;
     }
-    let mut count = Count(0);
-    CogView4Transformer::init(&config, &opened.device).visit(&mut count);
-    count.0
+    CogView4Transformer::init(&config, &opened.device).num_params() as u64
 }
 
 /// Rows that are read and packed, and what is made of some of them before the models that encode are let go.

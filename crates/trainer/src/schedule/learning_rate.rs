@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::names::names;
 
 /// The form of a schedule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SchedulerType {
     /// A straight line to 0.
     Linear,

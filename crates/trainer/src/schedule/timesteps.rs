@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::names::names;
 
 /// How timesteps are drawn and losses weighed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightingScheme {
     /// Uniform timesteps, weight `1 / sigma^2`.
     SigmaSqrt,

@@ -10,7 +10,7 @@ mod tracker;
 use self::{json_lines::JsonLines, report::Report, tensorboard::TensorBoard};
 use crate::{
     config::TrainConfig,
-    error::{Result, make_folder},
+    error::Result,
     metrics::{StepMetrics, Validation},
     validation::FOLDER,
 };
@@ -32,7 +32,6 @@ impl Trackers {
         let validated = earlier.validations.iter().map(|validation| validation.step).collect();
         let mut all: Vec<Box<dyn Tracker>> = vec![Box::new(lines)];
         if let Some(folder) = config.tensorboard_folder() {
-            make_folder("logging_dir", &folder)?;
             let mut board = TensorBoard::create(&folder, &config.output_dir, step)?;
             board.text(step, "config", &format!("```json\n{}\n```", config.to_json()))?;
             for (number, control) in shown.controls.iter().enumerate() {
