@@ -3,7 +3,7 @@
 
 use burn::tensor::Device;
 
-use super::is_libtorch;
+use super::{is_flex, is_libtorch};
 
 /// Lets glibc keep the memory of freed tensors for the next ones. By its defaults it gives each large block back to the
 /// kernel and gets it again as fresh pages, every one a fault: that took a twentieth of a forward pass and a sixth of a
@@ -14,7 +14,8 @@ pub(super) fn keep_freed_memory() {
 }
 
 /// While this lives, the memory of large tensors that are freed goes back to the system instead of being kept for the
-/// next ones. Devices other than libtorch's CPU need nothing of the kind, and nothing is changed for them.
+/// next ones; afterwards it is kept, on the pure-Rust CPU too, where that takes a tenth off a training step of small
+/// pictures. Devices other than the CPU need nothing of the kind, and nothing is changed for them.
 ///
 /// For work that keeps something small between large things that it frees, as packing does for each row: glibc before
 /// 2.38 finds no place for libtorch's aligned memory between the small things, and 14,000 small pictures made it grow
@@ -28,7 +29,7 @@ pub struct ReturnFreedMemory {
 impl ReturnFreedMemory {
     /// Begins, for work on this device.
     pub fn begin(device: &Device) -> Self {
-        let is_changed = is_libtorch(device);
+        let is_changed = is_flex(device) || is_libtorch(device);
         if is_changed {
             glibc::keep(false);
         }
