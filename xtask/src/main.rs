@@ -27,10 +27,16 @@ const CI: &[&str] = &[
 ];
 
 /// The backends that need no GPU, in one build: the CPUs whole, then the operations of CubeCL on Vulkan in software.
-const BACKENDS: &str = "test -p cogview4 --features libtorch,wgpu --test backends -- --skip wgpu";
+/// Of the trainer, steps against PyTorch's.
+const CPUS: &str = "test -p cogview4 -p cogview4-trainer --features cogview4/libtorch,cogview4/wgpu --test backends --lib \
+                    -- --skip wgpu";
 const WGPU: &str = "test -p cogview4 --features libtorch,wgpu --test backends -- wgpu:cpu --test-threads 1";
-/// The CUDA backend's code; `DOCS_RS` spares its compiler, which is only there to run it.
-const CUDA: &str = "check -p cogview4 --features cuda";
+/// Each backend alone, without the default one: types only.
+const ALONE: &[&str] = &[
+    "check -p cogview4 --no-default-features --features libtorch",
+    "check -p cogview4 --no-default-features --features wgpu",
+    "check -p cogview4 --no-default-features --features cuda",
+];
 
 #[expect(clippy::print_stdout, reason = "the variables are for a shell")]
 fn main() -> ExitCode {
@@ -76,18 +82,19 @@ fn ci() -> Result<()> {
     backends()
 }
 
-/// Runs the same tests on the pure-Rust CPU and libtorch, those of operations on CubeCL, and checks the types of the
-/// CUDA backend.
+/// Runs the same tests on the pure-Rust CPU and libtorch, those of operations on CubeCL, and checks the types of each
+/// backend alone.
 fn backends() -> Result<()> {
     let mut variables = libtorch()?;
-    cargo(BACKENDS, &variables)?;
+    cargo(CPUS, &variables)?;
     // A software driver takes minutes to try which of a hundred kernels is fastest. It keeps its files in this folder.
     let vulkan = target()?.join("vulkan");
     std::fs::create_dir_all(&vulkan).with_context(|| format!("creating {}", vulkan.display()))?;
     variables.extend([("CUBECL_AUTOTUNE_LEVEL", "minimal".into()), ("XDG_RUNTIME_DIR", vulkan.display().to_string())]);
     cargo(WGPU, &variables)?;
-    let target = target()?.join("cuda").display().to_string();
-    cargo(CUDA, &[("DOCS_RS", "1".into()), ("CARGO_TARGET_DIR", target)])
+    // Spares CUDA's compiler, which is only needed to run it.
+    variables.push(("DOCS_RS", "1".into()));
+    ALONE.iter().try_for_each(|arguments| cargo(arguments, &variables))
 }
 
 /// Installs libtorch from PyTorch's wheel into the target folder, unless it is there, and gives the variables that a

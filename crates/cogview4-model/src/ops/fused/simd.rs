@@ -126,6 +126,7 @@ fn sum(row: &[f32], term: impl Fn(f32) -> f32) -> f32 {
 }
 
 /// Replaces scores by `e^(score - largest)`; gives the largest, and their sum.
+#[cfg(feature = "flex")]
 #[inline(always)]
 pub(super) fn exp_row(scores: &mut [f32]) -> (f32, f32) {
     let (chunks, rest) = scores.as_chunks_mut::<LANES>();

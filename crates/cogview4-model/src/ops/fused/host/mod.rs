@@ -15,7 +15,9 @@ use half::bf16;
 
 pub(super) use backward::{gated_add_backward, modulate_backward, norm_rotate_backward};
 pub(super) use elementwise::{map, multiply};
-pub(super) use rows::{TASK_VALUES, gated_add, modulate, norm_rotate};
+#[cfg(feature = "flex")]
+pub(super) use rows::TASK_VALUES;
+pub(super) use rows::{gated_add, modulate, norm_rotate};
 
 /// A tensor whose memory the kernels reach.
 pub(super) trait HostTensor: Sized {
