@@ -21,6 +21,9 @@ struct Cli {
     /// Folder that replaces the pipeline's transformer
     #[arg(long)]
     transformer: Option<PathBuf>,
+    /// Variant of the pipeline's weights, such as fp16: taken of each component that has it
+    #[arg(long)]
+    variant: Option<String>,
     /// Path or URL of the control image [default: the demo's drawing]
     #[arg(long)]
     control_image: Option<String>,
@@ -115,6 +118,9 @@ fn run(cli: Cli) -> Result<()> {
             .dtype(cli.dtype);
     if let Some(folder) = cli.transformer {
         pipe = pipe.transformer(folder);
+    }
+    if let Some(variant) = cli.variant {
+        pipe = pipe.variant(variant);
     }
     let size = pipe.default_size()?;
     let [height, width] = [cli.height, cli.width].map(|side| side.unwrap_or(size));

@@ -15,7 +15,7 @@ use crate::{
     error::{ModelError, Result},
     nn::lazy_param,
     ops::RotaryTable,
-    weights::{LoadOptions, WeightFiles, load_module},
+    weights::{LoadOptions, TRANSFORMERS_WEIGHTS, WeightFiles, load_module},
 };
 
 pub use config::GlmConfig;
@@ -63,8 +63,16 @@ impl GlmModel {
     /// # Errors
     /// A missing or broken file, or weights that are not exactly those of the configuration.
     pub fn load(folder: &Path, dtype: DType, device: &Device) -> Result<Self> {
+        Self::load_variant(folder, None, dtype, device)
+    }
+
+    /// As [`load`](Self::load), of a variant of the weights, such as `fp16`.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_variant(folder: &Path, variant: Option<&str>, dtype: DType, device: &Device) -> Result<Self> {
         let config = GlmConfig::load(&folder.join("config.json"))?;
-        let files = WeightFiles::open(folder, "model")?;
+        let files = WeightFiles::open_variant(folder, TRANSFORMERS_WEIGHTS, variant)?;
         let prefix = if files.shape("model.embed_tokens.weight").is_some() { "model." } else { "" };
         let last_layer = format!("{prefix}layers.{}.", config.num_hidden_layers - 1);
         let final_norm = format!("{prefix}norm.weight");

@@ -26,15 +26,12 @@ use crate::{
     files::write_atomic,
     nn::Linear,
     ops::{self, AttentionMask},
-    weights::{LoadOptions, WeightFiles, load_module, save_module, save_module_as},
+    weights::{DIFFUSION_WEIGHTS, LoadOptions, WeightFiles, load_module, save_module, save_module_as},
 };
 
 pub use config::CogView4TransformerConfig;
 pub use embeddings::SizeConditions;
 pub use state::{BlockContext, BlockState, TransformerInputs};
-
-/// Name of the weight files, without what follows it.
-const WEIGHTS: &str = "diffusion_pytorch_model";
 
 /// The transformer; see the module's documentation.
 ///
@@ -90,8 +87,16 @@ impl CogView4Transformer {
     /// # Errors
     /// A missing or broken file, or weights that are not exactly those of the configuration.
     pub fn load(folder: &Path, dtype: DType, device: &Device) -> Result<Self> {
+        Self::load_variant(folder, None, dtype, device)
+    }
+
+    /// As [`load`](Self::load), of a variant of the weights, such as `fp16`.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_variant(folder: &Path, variant: Option<&str>, dtype: DType, device: &Device) -> Result<Self> {
         let config = CogView4TransformerConfig::load(&folder.join("config.json"))?;
-        let files = WeightFiles::open(folder, WEIGHTS)?;
+        let files = WeightFiles::open_variant(folder, DIFFUSION_WEIGHTS, variant)?;
         load_module(config.init(device), &files, LoadOptions { dtype, prefix: "", may_ignore: &|_| false })
     }
 
@@ -101,7 +106,7 @@ impl CogView4Transformer {
     /// A file that cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
         self.save_config(folder)?;
-        save_module(self, folder, WEIGHTS)
+        save_module(self, folder, DIFFUSION_WEIGHTS)
     }
 
     /// As [`save`](Self::save), in another type: parameters are cast one after another as they are written.
@@ -110,7 +115,7 @@ impl CogView4Transformer {
     /// A file that cannot be written.
     pub fn save_as(&self, folder: &Path, dtype: DType) -> Result<()> {
         self.save_config(folder)?;
-        save_module_as(self, folder, WEIGHTS, dtype)
+        save_module_as(self, folder, DIFFUSION_WEIGHTS, dtype)
     }
 
     fn save_config(&self, folder: &Path) -> Result<()> {

@@ -18,7 +18,7 @@ use self::{decoder::Decoder, encoder::Encoder};
 use crate::{
     error::Result,
     nn::Conv2d,
-    weights::{LoadOptions, WeightFiles, load_module},
+    weights::{DIFFUSION_WEIGHTS, LoadOptions, WeightFiles, load_module},
 };
 
 pub use config::AutoencoderKlConfig;
@@ -72,8 +72,16 @@ impl AutoencoderKl {
     /// # Errors
     /// A missing or broken file, or weights that are not exactly those of the configuration.
     pub fn load(folder: &Path, dtype: DType, device: &Device) -> Result<Self> {
+        Self::load_variant(folder, None, dtype, device)
+    }
+
+    /// As [`load`](Self::load), of a variant of the weights, such as `fp16`.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_variant(folder: &Path, variant: Option<&str>, dtype: DType, device: &Device) -> Result<Self> {
         let config = AutoencoderKlConfig::load(&folder.join("config.json"))?;
-        let files = WeightFiles::open(folder, "diffusion_pytorch_model")?;
+        let files = WeightFiles::open_variant(folder, DIFFUSION_WEIGHTS, variant)?;
         load_module(config.init(device), &files, LoadOptions { dtype, prefix: "", may_ignore: &|_| false })
     }
 

@@ -17,6 +17,11 @@ use serde::Deserialize;
 
 use crate::error::{ModelError, Result};
 
+/// Name of the weight files of models of diffusers, without what follows it.
+pub const DIFFUSION_WEIGHTS: &str = "diffusion_pytorch_model";
+/// Name of the weight files of models of transformers, without what follows it.
+pub const TRANSFORMERS_WEIGHTS: &str = "model";
+
 /// Values that a thread reads at a time.
 const PART_VALUES: usize = 1 << 20;
 
@@ -50,18 +55,32 @@ impl WeightFiles {
     /// # Errors
     /// No such file; a shard that is missing, truncated or not what the index says; a key in two shards.
     pub fn open(folder: &Path, stem: &str) -> Result<Self> {
-        let single = folder.join(format!("{stem}.safetensors"));
-        let index = folder.join(format!("{stem}.safetensors.index.json"));
+        Self::open_variant(folder, stem, None)
+    }
+
+    /// As [`open`](Self::open), of a variant such as `fp16`: `stem.fp16.safetensors`, or the shards of
+    /// `stem.safetensors.index.fp16.json`.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_variant(folder: &Path, stem: &str, variant: Option<&str>) -> Result<Self> {
+        let [single, index] = names(stem, variant).map(|name| folder.join(name));
         let mut files = Self { folder: folder.into(), shards: Vec::new(), keys: BTreeMap::new() };
         if single.is_file() {
             files.push(Shard::open(&single)?)?;
         } else if index.is_file() {
             files.open_shards(&index)?;
         } else {
-            let reason = format!("holds neither `{stem}.safetensors` nor `{stem}.safetensors.index.json`");
+            let [single, index] = names(stem, variant);
+            let reason = format!("holds neither `{single}` nor `{index}`");
             return Err(ModelError::weight_file(folder, reason));
         }
         Ok(files)
+    }
+
+    /// Whether a folder holds files of this variant.
+    pub fn has_variant(folder: &Path, stem: &str, variant: &str) -> bool {
+        names(stem, Some(variant)).iter().any(|name| folder.join(name).is_file())
     }
 
     /// Opens one safetensors file, whatever its name.
@@ -137,6 +156,14 @@ impl WeightFiles {
             let reason = format!("`{key}` has type {:?}, expected a float type", info.dtype);
             ModelError::weight_file(&shard.path, reason)
         })
+    }
+}
+
+/// The names of a single file and of an index of shards.
+fn names(stem: &str, variant: Option<&str>) -> [String; 2] {
+    match variant {
+        None => [format!("{stem}.safetensors"), format!("{stem}.safetensors.index.json")],
+        Some(variant) => [format!("{stem}.{variant}.safetensors"), format!("{stem}.safetensors.index.{variant}.json")],
     }
 }
 

@@ -12,7 +12,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use files::WeightFiles;
+pub use files::{DIFFUSION_WEIGHTS, TRANSFORMERS_WEIGHTS, WeightFiles};
 pub use load::{LoadOptions, load_module};
 pub use parameters::{
     cast_parameters, for_each_gradient, for_each_parameter, parameter_sources, set_trained, update_parameters,

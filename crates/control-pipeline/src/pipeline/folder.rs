@@ -11,6 +11,7 @@ use burn::tensor::{DType, Device};
 use cogview4_model::{
     AutoencoderKl, AutoencoderKlConfig, CogView4Transformer, CogView4TransformerConfig, FlowMatchEulerSchedulerConfig,
     GlmConfig, GlmModel,
+    weights::{DIFFUSION_WEIGHTS, TRANSFORMERS_WEIGHTS, WeightFiles},
 };
 
 use super::{InputChannels, PipelineConfigs};
@@ -45,6 +46,15 @@ impl Component {
             Self::Scheduler => "scheduler",
         }
     }
+
+    /// The name of its weight files, without what follows it, if it has weights.
+    const fn weights(self) -> Option<&'static str> {
+        match self {
+            Self::Transformer | Self::Vae => Some(DIFFUSION_WEIGHTS),
+            Self::TextEncoder => Some(TRANSFORMERS_WEIGHTS),
+            Self::Tokenizer | Self::Scheduler => None,
+        }
+    }
 }
 
 /// A pipeline's folder; single components may be elsewhere. Nothing is read before a method that says so.
@@ -60,12 +70,13 @@ impl Component {
 pub struct PipelineFolder {
     root: PathBuf,
     overrides: BTreeMap<Component, PathBuf>,
+    variant: Option<String>,
 }
 
 impl PipelineFolder {
     /// The pipeline in this folder.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { root: folder.into(), overrides: BTreeMap::new() }
+        Self { root: folder.into(), overrides: BTreeMap::new(), variant: None }
     }
 
     /// Takes a component from another folder; the pipeline's own is then not needed.
@@ -73,6 +84,19 @@ impl PipelineFolder {
     pub fn with(mut self, component: Component, folder: impl Into<PathBuf>) -> Self {
         self.overrides.insert(component, folder.into());
         self
+    }
+
+    /// Takes the weights of a variant, such as `fp16`, of each component that has it.
+    #[must_use]
+    pub fn with_variant(mut self, variant: impl Into<String>) -> Self {
+        self.variant = Some(variant.into());
+        self
+    }
+
+    /// The variant that a component's weights are taken of.
+    pub fn variant_of(&self, component: Component) -> Option<&str> {
+        let (variant, stem) = (self.variant.as_deref()?, component.weights()?);
+        WeightFiles::has_variant(&self.component(component), stem, variant).then_some(variant)
     }
 
     /// The pipeline's folder.
@@ -104,6 +128,7 @@ impl PipelineFolder {
         let transformer = CogView4TransformerConfig::load(&self.config_path(Component::Transformer))?;
         let configs = self.read_beside(transformer)?;
         configs.check(channels, |component| self.config_path(component))?;
+        self.check_variant()?;
         Ok(configs)
     }
 
@@ -119,7 +144,22 @@ impl PipelineFolder {
             Component::Transformer => "the given transformer".into(),
             _ => self.config_path(component),
         })?;
+        self.check_variant()?;
         Ok(configs)
+    }
+
+    /// A component without the variant has its other weights taken, but one must have it.
+    fn check_variant(&self) -> Result<()> {
+        let Some(variant) = &self.variant else { return Ok(()) };
+        if variant.is_empty() || !variant.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-')) {
+            return Err(PipelineError::bad_input("variant", format!("`{variant}` is not a name such as `fp16`")));
+        }
+        let components = [Component::Transformer, Component::Vae, Component::TextEncoder];
+        if components.into_iter().all(|component| self.variant_of(component).is_none()) {
+            let reason = format!("no component has weights of the variant `{variant}`");
+            return Err(PipelineError::component(&self.root, reason));
+        }
+        Ok(())
     }
 
     fn read_beside(&self, transformer: CogView4TransformerConfig) -> Result<PipelineConfigs> {
@@ -144,7 +184,12 @@ impl PipelineFolder {
     /// # Errors
     /// As [`AutoencoderKl::load`].
     pub fn load_vae(&self, dtype: DType, device: &Device) -> Result<AutoencoderKl> {
-        Ok(AutoencoderKl::load(&self.component(Component::Vae), dtype, device)?)
+        Ok(AutoencoderKl::load_variant(
+            &self.component(Component::Vae),
+            self.variant_of(Component::Vae),
+            dtype,
+            device,
+        )?)
     }
 
     /// Loads the text encoder.
@@ -152,7 +197,12 @@ impl PipelineFolder {
     /// # Errors
     /// As [`GlmModel::load`].
     pub fn load_text_encoder(&self, dtype: DType, device: &Device) -> Result<GlmModel> {
-        Ok(GlmModel::load(&self.component(Component::TextEncoder), dtype, device)?)
+        Ok(GlmModel::load_variant(
+            &self.component(Component::TextEncoder),
+            self.variant_of(Component::TextEncoder),
+            dtype,
+            device,
+        )?)
     }
 
     /// Loads the transformer.
@@ -160,7 +210,12 @@ impl PipelineFolder {
     /// # Errors
     /// As [`CogView4Transformer::load`].
     pub fn load_transformer(&self, dtype: DType, device: &Device) -> Result<CogView4Transformer> {
-        Ok(CogView4Transformer::load(&self.component(Component::Transformer), dtype, device)?)
+        Ok(CogView4Transformer::load_variant(
+            &self.component(Component::Transformer),
+            self.variant_of(Component::Transformer),
+            dtype,
+            device,
+        )?)
     }
 
     /// Checks that the folder is a CogView4 pipeline.

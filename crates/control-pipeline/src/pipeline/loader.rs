@@ -83,6 +83,12 @@ impl<C: Conditioning> PipelineLoader<C> {
         self
     }
 
+    /// Takes the weights of a variant, such as `fp16`, of each component that has it.
+    pub fn variant(mut self, variant: impl Into<String>) -> Self {
+        self.folder = self.folder.with_variant(variant);
+        self
+    }
+
     /// Where to compute.
     pub fn device(mut self, device: DeviceSpec) -> Self {
         self.device = device;

@@ -43,7 +43,7 @@ pub struct Args {
     /// Folder that replaces the pipeline's transformer
     #[arg(long)]
     pub transformer: Option<PathBuf>,
-    /// Variant of the weight files (not available yet)
+    /// Variant of the pipeline's weights, such as fp16: taken of each component that has it
     #[arg(long)]
     pub variant: Option<String>,
     /// Revision on the Hub (not available yet)

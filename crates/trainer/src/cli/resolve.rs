@@ -78,6 +78,7 @@ impl Args {
         lay(&mut config.validation.guidance_scale, self.guidance_scale);
         config.validation.pairs = pairs(self.validation_prompt, self.validation_image)?;
         config.transformer = self.transformer;
+        config.variant = self.variant;
         lay(&mut config.num_train_epochs, self.num_train_epochs);
         config.max_train_steps = self.max_train_steps;
         lay(&mut config.checkpointing_steps, self.checkpointing_steps);
@@ -144,7 +145,6 @@ impl Args {
     /// Refuses what is not built yet.
     fn check_available(&self) -> Result<()> {
         let later = [
-            ("variant", self.variant.is_some()),
             ("revision", self.revision.is_some()),
             ("cache_dir", self.cache_dir.is_some()),
             ("use_8bit_adam", self.use_8bit_adam),

@@ -49,6 +49,8 @@ pub struct TrainConfig {
     pub pretrained_model: PathBuf,
     /// A component folder that replaces the pipeline's transformer.
     pub transformer: Option<PathBuf>,
+    /// The variant of the pipeline's weights, such as `fp16`.
+    pub variant: Option<String>,
     /// Where all files go.
     pub output_dir: PathBuf,
     /// Passes over the data, where `max_train_steps` does not say how long.
@@ -97,6 +99,7 @@ impl TrainConfig {
         Self {
             pretrained_model: pretrained_model.into(),
             transformer: None,
+            variant: None,
             output_dir: output_dir.into(),
             num_train_epochs: 1,
             max_train_steps: None,

@@ -54,6 +54,10 @@ pub(super) fn open(config: &TrainConfig) -> Result<Opened> {
     let mut notes = Vec::new();
     let checkpoint = Checkpoint::find(config, &mut notes)?;
     let folder = PipelineFolder::new(&config.pretrained_model);
+    let folder = match &config.variant {
+        Some(variant) => folder.with_variant(variant),
+        None => folder,
+    };
     let folder = match (&checkpoint, &config.transformer) {
         (Some(checkpoint), _) => folder.with(Component::Transformer, checkpoint.folder.join("transformer")),
         (None, Some(transformer)) => folder.with(Component::Transformer, transformer),

@@ -121,6 +121,11 @@ impl PackedSamples {
             return Ok(hash);
         }
         let hash = hash_component(&self.folder.component(component))?;
+        // The folder may hold several variants.
+        let hash = match self.folder.variant_of(component) {
+            Some(variant) => PackKey::new(&[hash.as_bytes(), variant.as_bytes()]),
+            None => hash,
+        };
         Ok(cell.get_or_init(|| hash))
     }
 }
