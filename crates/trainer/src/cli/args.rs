@@ -156,7 +156,7 @@ pub struct Args {
     /// Data set: a parquet file, or a folder of parquet files or of pictures with metadata
     #[arg(long)]
     pub dataset_name: Option<PathBuf>,
-    /// Configuration of the data set: a folder in it
+    /// Configuration of the data set, of those in its README.md; without one a folder in it [default: `default`]
     #[arg(long)]
     pub dataset_config_name: Option<String>,
     /// Column of the pictures [default: image]

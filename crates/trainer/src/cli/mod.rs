@@ -72,7 +72,9 @@ fn train(args: Args) -> Result<()> {
 /// An error of the library as the command line says it.
 fn with_flags(error: TrainError) -> anyhow::Error {
     match &error {
-        TrainError::Setting { .. } | TrainError::Data(DataError::Column { .. }) => anyhow!("--{error}"),
+        TrainError::Setting { .. } | TrainError::Data(DataError::Column { .. } | DataError::Setting { .. }) => {
+            anyhow!("--{error}")
+        }
         TrainError::ConfigChanged { path, difference } => {
             anyhow!("{}: {difference}: use --allow_config_change to resume all the same", path.display())
         }
