@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Lays a value that was given over the one that is there.
-fn lay<T>(value: &mut T, given: Option<T>) {
+pub(super) fn lay<T>(value: &mut T, given: Option<T>) {
     if let Some(given) = given {
         *value = given;
     }
