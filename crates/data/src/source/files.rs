@@ -30,7 +30,7 @@ pub struct DatasetFiles {
 /// ```
 /// use cogview4_data::choose_files;
 ///
-/// let paths = ["README.md", "data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"].map(String::from);
+/// let paths = ["data/test-00000-of-00001.parquet", "data/train-00000-of-00001.parquet"].map(String::from);
 /// let files = choose_files(&paths, None, None)?;
 /// assert_eq!(files.train, ["data/train-00000-of-00001.parquet"]);
 /// assert_eq!(files.held_out?.unwrap(), ["data/test-00000-of-00001.parquet"]);

@@ -60,8 +60,8 @@ impl Picture {
     /// format. The file is there whole or not at all.
     ///
     /// # Errors
-    /// What is not a picture or is broken, an extension that is not that of a format that can be written, and a file that
-    /// cannot be written.
+    /// What is not a picture or is broken, an extension of no format that can be written, and a file that cannot be
+    /// written.
     pub fn save(&self, path: &Path) -> Result<(), PictureError> {
         check_image_output(path).map_err(PictureError::new)?;
         let bytes = self.bytes()?;

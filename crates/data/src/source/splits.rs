@@ -18,8 +18,8 @@ const SEPARATORS: &[char] = &['-', '.', '_', ' ', '0', '1', '2', '3', '4', '5', 
 pub(super) type Split<'a> = (String, Vec<&'a str>);
 
 /// The splits of files with rows, by the first rule that finds any: `data/SPLIT-00000-of-00001*`; folders named by a
-/// split; files named by a split; names that begin as those of two splits. All files are for training where no rule says
-/// more, or no split is called `train`.
+/// split; files named by a split; names that begin as those of two splits. All files are for training where no rule
+/// says more, or no split is called `train`.
 ///
 /// # Errors
 /// Shards of splits, and none to train on; names the splits.
@@ -56,7 +56,7 @@ pub(super) fn by_name<'a>(files: &[&'a str]) -> Result<Vec<Split<'a>>, String> {
 }
 
 /// The split to measure on: a validation split, else a test split; without files that are trained on.
-pub(super) fn held_out<'s, T>(splits: &'s [(String, T)]) -> Option<&'s (String, T)> {
+pub(super) fn held_out<T>(splits: &[(String, T)]) -> Option<&(String, T)> {
     let called = |beginnings: &[&str]| {
         splits.iter().find(|(name, _)| name != TRAIN && beginnings.iter().any(|word| name.starts_with(word)))
     };

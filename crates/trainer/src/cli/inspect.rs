@@ -22,10 +22,10 @@ pub struct InspectArgs {
     pub path: PathBuf,
     /// Other weights, to compare with; the status is 1 where they differ
     pub other: Option<PathBuf>,
-    /// Row of the data set, the first is 0; needs --save
+    /// Row that --save takes a picture of, the first is 0 [default: 0]
     #[arg(long, requires = "save")]
     pub row: Option<usize>,
-    /// Write a picture of the row to this file, byte for byte where the extension is that of its format [default row: 0]
+    /// Write a picture of the row to this file, byte for byte where the extension is that of its format
     #[arg(long)]
     pub save: Option<PathBuf>,
     /// Which picture of the row is written
