@@ -13,6 +13,7 @@ pub use client::{Http, Response};
 pub use request::{Body, Request, Subject};
 pub use ureq::http::{HeaderMap, Method};
 
-pub(crate) use address::{encode_path, encode_segment, is_url, origin, shown};
-pub(crate) use client::Reply;
+pub(crate) use address::{encode_path, encode_segment, origin, shown};
+pub(crate) use client::{Reply, reason_of_read};
 pub(crate) use retry::{Failure, Retries};
+pub(crate) use status::header;

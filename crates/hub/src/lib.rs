@@ -8,23 +8,32 @@
 //!
 //! if let Source::Hub { id, revision } = Source::from("THUDM/CogView4-6B") {
 //!     let repo = Repo::model(id).with_revision(revision);
-//!     println!("{repo} on {}", Hub::default().endpoint());
+//!     let folder = Hub::default().snapshot(&repo, |path| path.ends_with(".json"))?;
+//!     println!("{}", folder.display());
 //! }
 //! # Ok::<(), cogview4_hub::HubError>(())
 //! ```
 
+mod cache;
+mod download;
 mod error;
+mod fetch;
 mod hub;
+mod listing;
+mod lock;
 mod progress;
 mod repo;
 mod settings;
 mod source;
 mod token;
+mod verify;
 
+pub mod choose;
 pub mod http;
 
 pub use error::{HubError, Result};
 pub use hub::{Hub, Timeouts};
+pub use listing::{Listing, RemoteFile};
 pub use progress::{Progress, TerminalProgress};
 pub use repo::{Repo, RepoId, RepoKind};
 pub use settings::Settings;

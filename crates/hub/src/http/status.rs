@@ -12,7 +12,7 @@ use crate::{error::HubError, hub::Hub};
 const MAX_REASON: usize = 200;
 
 /// A header as text.
-pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
