@@ -136,11 +136,7 @@ impl Fetch<'_> {
             },
             _ => return odd(&format!("status {} for a file", reply.status)),
         };
-        let length: Option<u64> = match header(&reply.headers, "content-length").map(str::parse) {
-            Some(Ok(length)) => Some(length),
-            Some(Err(_)) => return odd("a Content-Length that is no number"),
-            None => None,
-        };
+        let length: Option<u64> = header(&reply.headers, "content-length").and_then(|length| length.parse().ok());
         match length {
             Some(length) if length != file.size - start => Err(self.wrong_size(file, (start + length).to_string())),
             _ => Ok(start),
