@@ -31,7 +31,8 @@ pub fn pipeline_files<'a>(
 ) -> Result<Vec<&'a RemoteFile>> {
     let path = "model_index.json";
     let index = listing.file(path);
-    let index = index.ok_or_else(|| HubError::EntryNotFound { repo: listing.repo.clone(), path: path.into() })?;
+    let index =
+        index.ok_or_else(|| HubError::EntryNotFound { repo: listing.repo.clone().into(), path: path.into() })?;
     let mut files = vec![index];
     let mut are_variants = Vec::new();
     for component in components {
@@ -64,7 +65,7 @@ fn component_files<'a>(
     variant: Option<&str>,
 ) -> Result<(Vec<&'a RemoteFile>, Option<bool>)> {
     let no_weights = |reason: String| {
-        Err(HubError::NoWeights { repo: listing.repo.clone(), component: shown(folder).into(), reason })
+        Err(HubError::NoWeights { repo: listing.repo.clone().into(), component: shown(folder).into(), reason })
     };
     let inside: Vec<(&str, &RemoteFile)> =
         listing.files.iter().filter_map(|file| Some((inside(file, folder)?, file))).collect();
@@ -83,12 +84,13 @@ fn component_files<'a>(
             Err(reason) => return no_weights(reason),
         },
     };
-    if found.is_none() && !(is_without_weights(folder) && !names.iter().any(|name| ends(name, &OTHER_WEIGHTS))) {
-        let other = names.iter().find(|name| ends(name, &OTHER_WEIGHTS));
-        return no_weights(match other {
-            Some(other) => format!("no safetensors, only {other}, which is not read; convert it first"),
-            None => "no safetensors".into(),
-        });
+    let other = names.iter().find(|name| ends(name, &OTHER_WEIGHTS));
+    match (&found, other) {
+        (None, Some(other)) => {
+            return no_weights(format!("no safetensors, only {other}, which is not read; convert it first"));
+        }
+        (None, None) if !is_without_weights(folder) => return no_weights("no safetensors".into()),
+        _ => {}
     }
     let is_weight = |name: &str| found.as_ref().is_some_and(|(weights, _)| weights.contains(name));
     let is_text = |name: &str| ends(name, &TEXTS) && !name.contains(".index.");
@@ -117,7 +119,7 @@ fn shown(folder: &str) -> &str {
 
 fn no_variant(listing: &Listing, component: &str, variant: Option<&str>) -> HubError {
     let reason = format!("no safetensors of the variant {}", variant.unwrap_or_default());
-    HubError::NoWeights { repo: listing.repo.clone(), component: component.into(), reason }
+    HubError::NoWeights { repo: listing.repo.clone().into(), component: component.into(), reason }
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ impl Hub {
         let snapshot = cache.snapshot(&listing.commit);
         let chosen: Vec<&RemoteFile> = chosen.into_iter().collect();
         if let Some(odd) = chosen.iter().find(|file| listing.file(&file.path).is_none_or(|own| own != **file)) {
-            return Err(HubError::EntryNotFound { repo: listing.repo.clone(), path: odd.path.clone() });
+            return Err(HubError::EntryNotFound { repo: listing.repo.clone().into(), path: odd.path.clone() });
         }
         if listing.from_cache {
             return match chosen.iter().find(|file| !cache.has_file(&listing.commit, file)) {
@@ -65,7 +65,7 @@ impl Hub {
             return Ok(Some(self.download(listing, [file])?.join(path)));
         }
         if !is_relative_path(path) {
-            return Err(HubError::EntryNotFound { repo: listing.repo.clone(), path: path.into() });
+            return Err(HubError::EntryNotFound { repo: listing.repo.clone().into(), path: path.into() });
         }
         if !listing.from_cache {
             cache.mark_absent(&listing.commit, path)?;
@@ -112,7 +112,7 @@ impl Hub {
     }
 
     fn not_cached(&self, repo: &Repo, path: &str) -> HubError {
-        HubError::Offline { repo: repo.clone(), wanted: format!("{path} is"), cache: self.cache_dir().into() }
+        HubError::Offline { repo: repo.clone().into(), wanted: format!("{path} is"), cache: self.cache_dir().into() }
     }
 }
 

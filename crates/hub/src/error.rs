@@ -75,7 +75,7 @@ pub enum HubError {
     #[error("{repo}: there is no file {path}")]
     EntryNotFound {
         /// The repository.
-        repo: Repo,
+        repo: Box<Repo>,
         /// The file.
         path: String,
     },
@@ -139,7 +139,7 @@ pub enum HubError {
     #[error("{repo}: its list of files: {reason}")]
     BadListing {
         /// The repository.
-        repo: Repo,
+        repo: Box<Repo>,
         /// What is wrong.
         reason: String,
     },
@@ -179,7 +179,7 @@ pub enum HubError {
     #[error("{repo}: {wanted} not in the cache {cache}, and HF_HUB_OFFLINE is set", cache = cache.display())]
     Offline {
         /// The repository.
-        repo: Repo,
+        repo: Box<Repo>,
         /// What is not there.
         wanted: String,
         /// The cache.
@@ -189,7 +189,7 @@ pub enum HubError {
     #[error("{repo}: {component}: {reason}")]
     NoWeights {
         /// The repository.
-        repo: Repo,
+        repo: Box<Repo>,
         /// The component.
         component: String,
         /// What is wrong with it.

@@ -120,7 +120,7 @@ impl Hub {
         let cache = RepoCache::new(self, repo);
         let commit = if is_commit(revision) { Some(revision.to_string()) } else { cache.read_ref(revision) };
         let commit = commit.filter(|commit| cache.snapshot(commit).is_dir()).ok_or_else(|| HubError::Offline {
-            repo: repo.clone(),
+            repo: repo.clone().into(),
             wanted: format!("its revision {revision} is"),
             cache: self.cache_dir().into(),
         })?;
@@ -216,7 +216,7 @@ fn next_query(link: &str) -> Option<&str> {
 }
 
 fn bad(repo: &Repo, reason: impl Into<String>) -> HubError {
-    HubError::BadListing { repo: repo.clone(), reason: reason.into() }
+    HubError::BadListing { repo: repo.clone().into(), reason: reason.into() }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use ureq::{
 
 use super::{
     Body, Failure, Request, Retries, Subject,
-    address::{is_url, join, shown_host},
+    address::{is_url, join, origin, shown_host},
     request::parse_json,
     status,
 };
@@ -140,9 +140,10 @@ impl<'a> Http<'a> {
         let what = || request.subject.to_string();
         let mut url =
             if is_url(&request.url) { request.url.clone() } else { format!("{}{}", self.hub.endpoint(), request.url) };
+        let first = origin(&url);
         let mut from_endpoint = Vec::new();
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.exchange(request, &url)?;
+            let response = self.exchange(request, &url, first.is_some() && origin(&url) == first)?;
             let (parts, body) = response.into_parts();
             let (status, host) = (parts.status.as_u16(), shown_host(&url));
             if self.hub.is_endpoint(&url) {
@@ -185,20 +186,22 @@ impl<'a> Http<'a> {
             return Err("from https to http");
         }
         let reads = matches!(request.method, Method::GET | Method::HEAD);
-        if !reads && !(matches!(status, 307 | 308) && super::origin(&next) == super::origin(url)) {
+        if !reads && (matches!(status, 301..=303) || origin(&next) != origin(url)) {
             return Err("what is sent to it");
         }
         Ok(next)
     }
 
-    /// One request and the head of its answer.
-    fn exchange(&self, request: &Request<'_>, url: &str) -> Result<http::Response<ureq::Body>, Failure> {
+    /// One request and the head of its answer; `at_home` where it goes to the host that the caller named.
+    fn exchange(&self, request: &Request<'_>, url: &str, at_home: bool) -> Result<http::Response<ureq::Body>, Failure> {
         let unreachable =
             |reason: String| HubError::Unreachable { what: request.subject.to_string(), host: shown_host(url), reason };
         let mut builder =
             http::Request::builder().method(&request.method).uri(url).header("Accept-Encoding", "identity");
         for (name, value) in &request.headers {
-            builder = builder.header(name, value);
+            if at_home || !name.eq_ignore_ascii_case("authorization") {
+                builder = builder.header(name, value);
+            }
         }
         if let Some(token) = self.hub.token().filter(|_| request.with_token && self.hub.is_endpoint(url)) {
             builder = builder.header(AUTHORIZATION, format!("Bearer {}", token.secret()));
@@ -219,20 +222,26 @@ impl<'a> Http<'a> {
         }
         // Says no more than "invalid", as headers may be secrets.
         let ready = builder.body(body).map_err(|_| unreachable("the request is not valid".into()))?;
-        self.hub.agent().run(ready).map_err(|error| {
+        let patience = request.patience.unwrap_or(self.hub.timeouts().first_byte);
+        let agent = self.hub.agent();
+        let ready = agent
+            .configure_request(ready)
+            .timeout_recv_response(Some(patience))
+            .timeout_per_read(Some(request.patience.unwrap_or(self.hub.timeouts().stall)))
+            .build();
+        agent.run(ready).map_err(|error| {
             let again = !matches!(error, ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::Tls(_));
-            let error = unreachable(self.reason(&error));
+            let error = unreachable(self.reason(&error, patience));
             if again { Failure::Again(error, None) } else { Failure::Final(error) }
         })
     }
 
     /// Why there is no answer.
-    fn reason(&self, error: &ureq::Error) -> String {
-        let timeouts = self.hub.timeouts();
+    fn reason(&self, error: &ureq::Error, patience: Duration) -> String {
         match error {
-            ureq::Error::Timeout(ureq::Timeout::Connect) => no_answer("no connection", timeouts.connect),
+            ureq::Error::Timeout(ureq::Timeout::Connect) => no_answer("no connection", self.hub.timeouts().connect),
             ureq::Error::Timeout(ureq::Timeout::PerRead | ureq::Timeout::RecvResponse) => {
-                no_answer("no answer", timeouts.first_byte)
+                no_answer("no answer", patience)
             }
             ureq::Error::HostNotFound => "there is no such host".into(),
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => "not a valid address".into(),

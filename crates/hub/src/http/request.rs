@@ -3,6 +3,7 @@
 use std::{
     fmt,
     io::{self, Read},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -85,6 +86,7 @@ pub struct Request<'a> {
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Body<'a>,
     pub(super) with_token: bool,
+    pub(super) patience: Option<Duration>,
 }
 
 /// Addresses and headers may be secrets, and stay out.
@@ -97,7 +99,15 @@ impl fmt::Debug for Request<'_> {
 impl<'a> Request<'a> {
     /// A request by any method; `url` is an address, or a path that begins with a slash and goes to the endpoint.
     pub fn new(method: Method, url: impl Into<String>, subject: Subject<'a>) -> Self {
-        Self { method, url: url.into(), subject, headers: Vec::new(), body: Body::Empty, with_token: true }
+        Self {
+            method,
+            url: url.into(),
+            subject,
+            headers: Vec::new(),
+            body: Body::Empty,
+            with_token: true,
+            patience: None,
+        }
     }
 
     /// `GET`.
@@ -115,7 +125,7 @@ impl<'a> Request<'a> {
         Self::new(Method::PUT, url, subject)
     }
 
-    /// One more header.
+    /// One more header. `Authorization` stays with the host that it is for, whatever a redirect says.
     #[must_use]
     pub fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
@@ -126,6 +136,13 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn body(mut self, body: Body<'a>) -> Self {
         self.body = body;
+        self
+    }
+
+    /// How long is waited for the answer, where that takes longer than answers do: a commit of many files.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = Some(patience);
         self
     }
 

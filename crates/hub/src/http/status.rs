@@ -68,7 +68,7 @@ fn error(hub: &Hub, subject: Subject<'_>, url: &str, status: u16, headers: &Head
     }
     match (status, subject, code) {
         (404, Subject::File(repo, path), _) | (_, Subject::File(repo, path), "EntryNotFound") if from_hub => {
-            HubError::EntryNotFound { repo: repo.clone(), path: path.into() }
+            HubError::EntryNotFound { repo: repo.clone().into(), path: path.into() }
         }
         (404, Subject::Repo(repo), _) if from_hub => {
             HubError::RepoNotFound { id: repo.id.clone(), kind: repo.kind, endpoint }

@@ -5,4 +5,5 @@ mod hostile;
 mod hub;
 mod killed;
 mod python;
+mod sending;
 mod server;
