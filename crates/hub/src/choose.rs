@@ -64,9 +64,7 @@ fn component_files<'a>(
     folder: &str,
     variant: Option<&str>,
 ) -> Result<(Vec<&'a RemoteFile>, Option<bool>)> {
-    let no_weights = |reason: String| {
-        Err(HubError::NoWeights { repo: listing.repo.clone().into(), component: shown(folder).into(), reason })
-    };
+    let no_weights = |reason: String| Err(missing(listing, shown(folder), reason));
     let inside: Vec<(&str, &RemoteFile)> =
         listing.files.iter().filter_map(|file| Some((inside(file, folder)?, file))).collect();
     if inside.is_empty() {
@@ -118,7 +116,14 @@ fn shown(folder: &str) -> &str {
 }
 
 fn no_variant(listing: &Listing, component: &str, variant: Option<&str>) -> HubError {
-    let reason = format!("no safetensors of the variant {}", variant.unwrap_or_default());
+    missing(listing, component, format!("no safetensors of the variant {}", variant.unwrap_or_default()))
+}
+
+/// What the cache lacks, the Hub may have.
+fn missing(listing: &Listing, component: &str, mut reason: String) -> HubError {
+    if listing.from_cache {
+        reason += " in the cache, and the Hub was not asked";
+    }
     HubError::NoWeights { repo: listing.repo.clone().into(), component: component.into(), reason }
 }
 

@@ -92,7 +92,7 @@ impl Hub {
         if self.is_offline() {
             return self.list_cached(repo);
         }
-        let commit = self.commit(repo, revision)?;
+        let commit = self.commit(repo, revision).map_err(|error| self.with_advice(repo, error))?;
         let mut files = BTreeMap::new();
         let tree = format!("{}/tree/{commit}?", repo.api_path());
         let mut query = "recursive=true".to_string();
@@ -126,6 +126,17 @@ impl Hub {
         })?;
         let files = cache.files(&commit)?;
         Ok(Listing { repo: repo.clone(), commit, files, from_cache: true })
+    }
+
+    /// Where nobody answers, the cache may do; but it may be old, so it is not taken unasked.
+    fn with_advice(&self, repo: &Repo, error: HubError) -> HubError {
+        match error {
+            HubError::Unreachable { what, host, reason } if self.list_cached(repo).is_ok() => {
+                let reason = format!("{reason}; HF_HUB_OFFLINE=1 takes what the cache holds");
+                HubError::Unreachable { what, host, reason }
+            }
+            error => error,
+        }
     }
 
     fn commit(&self, repo: &Repo, revision: &str) -> Result<String> {

@@ -130,4 +130,7 @@ fn what_has_no_safetensors_is_named() {
         let error = pipeline_files(&listing, &["scheduler", component], None).expect_err(component);
         assert_eq!(error.to_string(), format!("THUDM/CogView4-6B: {component}: {reason}"));
     }
+    let cached = Listing { from_cache: true, ..listing };
+    let error = pipeline_files(&cached, &["none"], None).expect_err("not there").to_string();
+    assert_eq!(error, "THUDM/CogView4-6B: none: there is no such folder in the cache, and the Hub was not asked");
 }

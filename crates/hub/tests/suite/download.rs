@@ -145,6 +145,11 @@ fn offline_the_cache_answers() {
     let other = repo().with_revision(Some("v2".into()));
     assert!(message(offline().snapshot(&other, |_| true)).contains("its revision v2 is not in the cache"));
     assert!(fixture.server.take_log().is_empty(), "nobody was asked");
+
+    // Without a network, the cache is offered, and not taken unasked.
+    let nobody =
+        fixture.hub_at("http://127.0.0.1:1").snapshot(&repo(), |_| true).expect_err("nobody is there").to_string();
+    assert!(nobody.ends_with("; HF_HUB_OFFLINE=1 takes what the cache holds"), "{nobody}");
 }
 
 fn fixture_file(fixture: &Fixture) -> Option<RemoteFile> {
