@@ -1,4 +1,6 @@
-//! What the command lines of this workspace have in common: an error is one line on standard error.
+//! What the command lines of this workspace have in common: an error is one line on standard error, sizes have units.
+
+mod size;
 
 use std::{
     io::{Write, stderr},
@@ -6,6 +8,8 @@ use std::{
 };
 
 use clap::Parser;
+
+pub use size::ByteSize;
 
 /// Longer messages are cut to this many characters.
 const MAX_CHARS: usize = 500;

@@ -10,6 +10,10 @@ use tempfile::NamedTempFile;
 
 use crate::error::{ModelError, Result};
 
+mod folder;
+
+pub use folder::AtomicFolder;
+
 /// Symbolic links that are followed one after another, as many as Linux does.
 const MAX_LINKS: usize = 40;
 

@@ -1,6 +1,6 @@
 //! What can go wrong in this crate. Every message is one line that names file, row or column.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Result of this crate.
 pub type Result<T, E = DataError> = core::result::Result<T, E>;
@@ -37,6 +37,14 @@ pub enum DataError {
         /// The columns that are there.
         available: String,
     },
+    /// A setting does not fit the data set.
+    #[error("{setting}: {reason}")]
+    Setting {
+        /// The setting, such as `dataset_config_name`.
+        setting: &'static str,
+        /// What is wrong with it, and what would fit.
+        reason: String,
+    },
     /// A file that cannot be written.
     #[error(transparent)]
     Write(#[from] cogview4_model::ModelError),
@@ -49,6 +57,15 @@ impl DataError {
 
     pub(crate) fn row(path: impl Into<PathBuf>, row: usize, reason: impl ToString) -> Self {
         Self::Row { path: path.into(), row, reason: reason.to_string() }
+    }
+
+    /// The same error of a file in this folder; an empty path is the folder itself.
+    pub(crate) fn inside(self, folder: &Path) -> Self {
+        match self {
+            Self::File { path, reason } if path.as_os_str().is_empty() => Self::File { path: folder.into(), reason },
+            Self::File { path, reason } => Self::File { path: folder.join(path), reason },
+            other => other,
+        }
     }
 }
 

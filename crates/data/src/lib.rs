@@ -9,11 +9,16 @@ mod pack;
 mod source;
 mod transform;
 mod writer;
+mod yaml;
 
 pub use draws::{Draws, Stream, permutation};
 pub use error::{DataError, PictureError, Result};
 pub use lock::FolderLock;
 pub use pack::{Pack, PackKey};
-pub use source::{Columns, Dataset, Picture, Row, TrainData, first_rows, open_dataset, open_held_out, open_jsonl};
+pub use source::{
+    Columns, Dataset, DatasetFiles, DatasetOptions, Picture, Row, TrainData, choose_converted_files, choose_files,
+    first_rows, open_dataset, open_held_out, open_jsonl, open_train_data,
+};
 pub use transform::ImageTransform;
 pub use writer::write_parquet;
+pub use yaml::parse_yaml;

@@ -43,6 +43,15 @@ struct Shard {
     tensors: BTreeMap<String, TensorInfo>,
 }
 
+/// A tensor in its file.
+pub(super) struct TensorEntry<'a> {
+    pub(super) path: &'a Path,
+    /// The type as safetensors calls it.
+    pub(super) dtype: String,
+    pub(super) shape: &'a [usize],
+    pub(super) bytes: &'a [u8],
+}
+
 #[derive(Deserialize)]
 struct ShardIndex {
     weight_map: BTreeMap<String, String>,
@@ -141,6 +150,14 @@ impl WeightFiles {
         Some((&shard.path, &shard.tensors[key].shape))
     }
 
+    /// A tensor as it is in its file, if it is there.
+    pub(super) fn entry(&self, key: &str) -> Option<TensorEntry<'_>> {
+        let shard = &self.shards[*self.keys.get(key)?];
+        let info = &shard.tensors[key];
+        let dtype = format!("{:?}", info.dtype);
+        Some(TensorEntry { path: &shard.path, dtype, shape: &info.shape, bytes: shard.bytes(info) })
+    }
+
     /// Reads a floating-point tensor in the type wanted.
     ///
     /// # Errors
@@ -149,9 +166,7 @@ impl WeightFiles {
         let missing = || ModelError::weight_file(&self.folder, format!("key `{key}` is missing"));
         let shard = &self.shards[*self.keys.get(key).ok_or_else(missing)?];
         let info = &shard.tensors[key];
-        let (start, end) = info.data_offsets;
-        let bytes = &shard.map[shard.data_start + start..shard.data_start + end];
-        let data = decode(info, bytes, dtype);
+        let data = decode(info, shard.bytes(info), dtype);
         data.ok_or_else(|| {
             let reason = format!("`{key}` has type {:?}, expected a float type", info.dtype);
             ModelError::weight_file(&shard.path, reason)
@@ -179,6 +194,11 @@ impl Shard {
             .map_err(|error| ModelError::weight_file(path, format!("not a complete safetensors file: {error}")))?;
         let tensors = metadata.tensors().into_iter().map(|(key, info)| (key, info.clone())).collect();
         Ok(Self { path: path.into(), map, data_start: header_len + size_of::<u64>(), tensors })
+    }
+
+    fn bytes(&self, info: &TensorInfo) -> &[u8] {
+        let (start, end) = info.data_offsets;
+        &self.map[self.data_start + start..self.data_start + end]
     }
 }
 

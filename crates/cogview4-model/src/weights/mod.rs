@@ -1,10 +1,12 @@
 //! Weights on disk: memory-mapped safetensors, one file or shards with an index, loaded with a strict report, and
-//! written one tensor after another.
+//! written, converted, looked at and compared one tensor after another.
 //!
 //! A key that the model needs and the files lack, a key that the model does not know, and a tensor of another shape
 //! are errors that name file and key. Nothing is transposed and nothing renamed: module fields are the keys.
 
+mod convert;
 mod files;
+mod inspect;
 mod load;
 mod parameters;
 mod save;
@@ -12,7 +14,9 @@ mod source;
 #[cfg(test)]
 mod tests;
 
+pub use convert::{WeightFormat, convert_weights, weights_stem};
 pub use files::{DIFFUSION_WEIGHTS, TRANSFORMERS_WEIGHTS, WeightFiles};
+pub use inspect::{TensorDifference, TensorSummary, compare_tensor, summarize};
 pub use load::{LoadOptions, load_module};
 pub use parameters::{
     cast_parameters, for_each_gradient, for_each_parameter, parameter_sources, set_trained, update_parameters,

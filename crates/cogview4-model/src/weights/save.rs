@@ -88,7 +88,7 @@ fn header(sources: &[(String, TensorSource<'_>)]) -> Result<Vec<u8>, SafeTensorE
 /// Where values may begin.
 const ALIGNMENT: usize = 8;
 /// Shards grow up to this size, as in diffusers.
-const MAX_SHARD_BYTES: usize = 10_000_000_000;
+pub(super) const MAX_SHARD_BYTES: usize = 10_000_000_000;
 
 /// Writes all parameters of a module in their own type: `stem.safetensors`, or shards of up to 10 GB with an index.
 ///
@@ -114,7 +114,7 @@ pub fn save_shards<M: Module>(module: &M, folder: &Path, stem: &str, max_shard_b
     write_shards(parameter_sources(module, None), folder, stem, max_shard_bytes)
 }
 
-fn write_shards(
+pub(super) fn write_shards(
     sources: Vec<(String, TensorSource<'_>)>,
     folder: &Path,
     stem: &str,

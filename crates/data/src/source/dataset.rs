@@ -48,6 +48,11 @@ pub trait Dataset: Send + Sync {
     fn place(&self, index: usize) -> (PathBuf, usize) {
         ("the data set".into(), index + 1)
     }
+
+    /// Names of all columns, those that are not used too; none where rows do not come from a table.
+    fn columns(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 impl Dataset for Box<dyn Dataset> {
@@ -61,6 +66,10 @@ impl Dataset for Box<dyn Dataset> {
 
     fn place(&self, index: usize) -> (PathBuf, usize) {
         (**self).place(index)
+    }
+
+    fn columns(&self) -> Vec<String> {
+        (**self).columns()
     }
 }
 
@@ -85,6 +94,10 @@ impl Dataset for FirstRows {
 
     fn place(&self, index: usize) -> (PathBuf, usize) {
         self.dataset.place(index)
+    }
+
+    fn columns(&self) -> Vec<String> {
+        self.dataset.columns()
     }
 }
 

@@ -1,9 +1,14 @@
-//! Where rows come from: parquet in the Hugging Face form, JSON lines, folders of pictures with metadata.
+//! Where rows come from: parquet in the Hugging Face form, JSON lines, folders of pictures with metadata; and which
+//! files of a data set hold which split (`files`, by a README's `card` or by names in `splits`).
 
+mod card;
 mod columns;
 mod dataset;
+mod files;
+mod formats;
 mod open;
 mod parquet;
+mod patterns;
 mod row;
 mod splits;
 mod table;
@@ -11,6 +16,7 @@ mod table;
 pub use self::{
     columns::Columns,
     dataset::{Dataset, TrainData, first_rows},
-    open::{open_dataset, open_held_out, open_jsonl},
+    files::{DatasetFiles, choose_converted_files, choose_files},
+    open::{DatasetOptions, open_dataset, open_held_out, open_jsonl, open_train_data},
     row::{Picture, Row},
 };

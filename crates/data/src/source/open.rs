@@ -1,12 +1,32 @@
 //! Opening what is on the disk.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::{Path, PathBuf},
+};
 
-use super::{Columns, Dataset, parquet::ParquetDataset, splits, table::TableDataset};
+use super::{
+    Columns, Dataset, DatasetFiles, TrainData, choose_files,
+    files::README,
+    first_rows,
+    formats::{has_extension, holds_rows},
+    parquet::ParquetDataset,
+    table::TableDataset,
+};
 use crate::error::{DataError, Result};
 
+/// What of a data set is opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DatasetOptions<'a> {
+    /// The configuration, of those that the data set has: the setting `dataset_config_name`.
+    pub config_name: Option<&'a str>,
+    /// Only the first rows to train on, this many; files behind them are not opened.
+    pub max_rows: Option<usize>,
+}
+
 /// Opens a local data set: a parquet file, or a folder with parquet files or with pictures and `metadata.jsonl` or
-/// `metadata.csv`. Where files are named by split, only those of `train` are taken.
+/// `metadata.csv`. Where files are named by split, only those of `train` are taken; of several configurations, the
+/// default.
 ///
 /// ```no_run
 /// use cogview4_data::{Columns, open_dataset};
@@ -19,14 +39,8 @@ use crate::error::{DataError, Result};
 /// # Errors
 /// Nothing that is a data set, a broken file, or a column that is not there.
 pub fn open_dataset(path: &Path, columns: &Columns) -> Result<Box<dyn Dataset>> {
-    if path.is_file() && has_extension(path, "parquet") {
-        return Ok(Box::new(ParquetDataset::open(vec![path.into()], columns)?));
-    }
-    let files = splits::of_training(path, files_with_rows(path)?);
-    match open_files(files, columns)? {
-        Some(dataset) => Ok(dataset),
-        None => Err(DataError::file(path, "holds neither parquet files nor `metadata.jsonl` or `metadata.csv`")),
-    }
+    let (folder, files) = Folder::choose(path, None)?;
+    folder.open(&files.train, columns, None)
 }
 
 /// Opens the validation split of a folder that has a `train` split beside it, else its test split, if there is one:
@@ -38,12 +52,35 @@ pub fn open_held_out(path: &Path, columns: &Columns) -> Result<Option<Box<dyn Da
     if !path.is_dir() {
         return Ok(None);
     }
-    for split in splits::held_out(path, &files_with_rows(path)?) {
-        if let Some(dataset) = open_files(split, columns)? {
-            return Ok(Some(dataset));
-        }
+    let (folder, files) = Folder::choose(path, None)?;
+    folder.open_held_out(files.held_out, columns)
+}
+
+/// Opens what a run is given: rows as [`open_dataset`] and [`open_held_out`] find them, of one configuration. Rows to
+/// measure on that cannot be read are left out, and [`TrainData::held_out_error`] says why.
+///
+/// ```no_run
+/// use cogview4_data::{Columns, DatasetOptions, open_train_data};
+///
+/// let options = DatasetOptions { config_name: Some("pose"), max_rows: Some(1000) };
+/// let data = open_train_data("controls".as_ref(), options, &Columns::default())?;
+/// println!("{} rows to train on", data.train.len());
+/// # Ok::<(), cogview4_data::DataError>(())
+/// ```
+///
+/// # Errors
+/// As [`open_dataset`], and [`DataError::Setting`] where a configuration must be chosen or is not there.
+pub fn open_train_data(path: &Path, options: DatasetOptions<'_>, columns: &Columns) -> Result<TrainData> {
+    let (folder, files) = Folder::choose(path, options.config_name)?;
+    let mut train = folder.open(&files.train, columns, options.max_rows)?;
+    if let Some(rows) = options.max_rows {
+        train = first_rows(train, rows);
     }
-    Ok(None)
+    let (held_out, held_out_error) = match folder.open_held_out(files.held_out, columns) {
+        Ok(held_out) => (held_out, None),
+        Err(error) => (None, Some(error.to_string())),
+    };
+    Ok(TrainData { train, held_out, held_out_error })
 }
 
 /// Opens a file with one JSON object a line; paths are relative to the file.
@@ -54,49 +91,80 @@ pub fn open_jsonl(path: &Path, columns: &Columns) -> Result<Box<dyn Dataset>> {
     Ok(Box::new(TableDataset::open(path, columns)?))
 }
 
-pub(super) fn has_extension(path: &Path, extension: &str) -> bool {
-    path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
+/// The files of a data set on the disk, by their paths from its folder on.
+struct Folder {
+    root: PathBuf,
+    files: BTreeMap<String, PathBuf>,
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in std::fs::read_dir(folder).map_err(|error| DataError::file(folder, error))? {
-        let path = entry.map_err(|error| DataError::file(folder, error))?.path();
-        if path.is_dir() {
-            collect(&path, files)?;
-        } else {
-            files.push(path);
+impl Folder {
+    /// The folder with the files of a configuration; a parquet file is a data set of itself.
+    fn choose(path: &Path, config: Option<&str>) -> Result<(Self, DatasetFiles)> {
+        let mut folder = Self { root: path.into(), files: BTreeMap::new() };
+        if path.is_file() && holds_rows(&path.to_string_lossy()) {
+            if config.is_some() {
+                let reason = format!("{} is a file, which has no configurations", path.display());
+                return Err(DataError::Setting { setting: "dataset_config_name", reason });
+            }
+            let name = path.to_string_lossy().into_owned();
+            folder.files.insert(name.clone(), path.into());
+            return Ok((folder, DatasetFiles { train: vec![name], held_out: Ok(None) }));
         }
+        if !path.is_dir() {
+            return Err(DataError::file(path, "no such parquet file or folder"));
+        }
+        folder.collect(path, "", &mut HashSet::new())?;
+        let readme = match folder.files.get(README) {
+            Some(path) => Some(std::fs::read_to_string(path).map_err(|error| DataError::file(path, error))?),
+            None => None,
+        };
+        let paths: Vec<String> = folder.files.keys().cloned().collect();
+        let files = choose_files(&paths, readme.as_deref(), config).map_err(|error| error.inside(path))?;
+        Ok((folder, files))
     }
-    Ok(())
+
+    /// Lists files, those behind links too; a folder that links lead to again is left out.
+    fn collect(&mut self, folder: &Path, prefix: &str, seen: &mut HashSet<PathBuf>) -> Result<()> {
+        let fail = |error| DataError::file(folder, error);
+        if !seen.insert(folder.canonicalize().map_err(fail)?) {
+            return Ok(());
+        }
+        for entry in std::fs::read_dir(folder).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let (path, name) = (entry.path(), format!("{prefix}{}", entry.file_name().to_string_lossy()));
+            if path.is_dir() {
+                self.collect(&path, &format!("{name}/"), seen)?;
+            } else {
+                self.files.insert(name, path);
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&self, files: &[String], columns: &Columns, max_rows: Option<usize>) -> Result<Box<dyn Dataset>> {
+        open_files(files, |name| Ok(self.files[name].clone()), columns, max_rows)
+    }
+
+    fn open_held_out(&self, files: Result<Option<Vec<String>>>, columns: &Columns) -> Result<Option<Box<dyn Dataset>>> {
+        let files = files.map_err(|error| error.inside(&self.root))?;
+        files.map(|files| self.open(&files, columns, None)).transpose()
+    }
 }
 
-/// The files of a folder that hold rows, sorted: parquet files and tables, not pictures.
-fn files_with_rows(folder: &Path) -> Result<Vec<PathBuf>> {
-    if !folder.is_dir() {
-        return Err(DataError::file(folder, "no such parquet file or folder"));
+/// Opens files that hold rows: parquet files in turn, as far as rows are needed, else the first table. `place` says
+/// where a file is, and may have to fetch it.
+pub(super) fn open_files(
+    files: &[String],
+    mut place: impl FnMut(&str) -> Result<PathBuf>,
+    columns: &Columns,
+    max_rows: Option<usize>,
+) -> Result<Box<dyn Dataset>> {
+    let mut parquet = files.iter().filter(|name| has_extension(name, &["parquet"])).peekable();
+    if parquet.peek().is_some() {
+        return Ok(Box::new(ParquetDataset::open(parquet.map(|name| place(name)), columns, max_rows)?));
     }
-    let mut files = Vec::new();
-    collect(folder, &mut files)?;
-    files.retain(|file| has_extension(file, "parquet") || is_table(file));
-    files.sort();
-    Ok(files)
-}
-
-fn is_table(file: &Path) -> bool {
-    let is_metadata = file.file_stem().is_some_and(|stem| stem == "metadata");
-    is_metadata && (has_extension(file, "jsonl") || has_extension(file, "csv"))
-}
-
-/// The data set that is among files that hold rows: parquet files, else a table.
-fn open_files(files: Vec<PathBuf>, columns: &Columns) -> Result<Option<Box<dyn Dataset>>> {
-    let (parquet_files, tables): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| has_extension(file, "parquet"));
-    if !parquet_files.is_empty() {
-        return Ok(Some(Box::new(ParquetDataset::open(parquet_files, columns)?)));
-    }
-    match tables.first() {
-        Some(file) => Ok(Some(Box::new(TableDataset::open(file, columns)?))),
-        None => Ok(None),
-    }
+    let table = files.first().expect("invariant: a split has files");
+    Ok(Box::new(TableDataset::open(&place(table)?, columns)?))
 }
 
 #[cfg(test)]
@@ -115,6 +183,89 @@ mod tests {
 
     fn rows(dataset: &dyn Dataset) -> Vec<String> {
         (0..dataset.len()).map(|row| dataset.row(row).unwrap().captions.concat()).collect()
+    }
+
+    /// A parquet file with a row for each caption.
+    fn write_parquet(path: &Path, captions: &[&str]) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let row = |caption: &&str| {
+            let picture = || crate::Picture::Bytes(b"a picture".into());
+            Ok(crate::Row { image: picture(), conditioning_image: picture(), captions: vec![caption.to_string()] })
+        };
+        crate::write_parquet(path, captions.iter().map(row)).unwrap();
+    }
+
+    /// Captions of the rows to train on and of those held out.
+    fn opened(folder: &Path, options: DatasetOptions<'_>) -> Result<(Vec<String>, Vec<String>), String> {
+        let data = open_train_data(folder, options, &Columns::default()).map_err(|error| error.to_string())?;
+        assert_eq!(data.held_out_error, None);
+        Ok((rows(&*data.train), data.held_out.map_or(Vec::new(), |held_out| rows(&*held_out))))
+    }
+
+    #[test]
+    fn a_clone_of_a_repository_is_opened_by_configuration() {
+        let folder = tempfile::tempdir().unwrap();
+        for (file, caption) in [("pose/train-0", "p"), ("pose/test-0", "t"), ("canny/x", "c"), (".cache/pose/old", "o")]
+        {
+            write_parquet(&folder.path().join(format!("{file}.parquet")), &[caption]);
+        }
+        let pose = DatasetOptions { config_name: Some("pose"), max_rows: None };
+        let found = (vec!["p".to_string()], vec!["t".to_string()]);
+        assert_eq!(opened(folder.path(), pose).unwrap(), found, "a folder");
+        let readme =
+            "---\nconfigs:\n- config_name: pose\n  data_files: canny/*\n- config_name: c\n  data_dir: pose\n---\n";
+        std::fs::write(folder.path().join("README.md"), readme).unwrap();
+        assert_eq!(opened(folder.path(), pose).unwrap().0, ["c"], "the README decides");
+        assert_eq!(opened(folder.path(), DatasetOptions { config_name: Some("c"), max_rows: None }).unwrap(), found);
+        let error = opened(folder.path(), DatasetOptions::default()).unwrap_err();
+        assert!(error.ends_with("give one of: pose, c"), "{error}");
+        std::fs::write(folder.path().join("README.md"), "---\nconfigs: [\n---\n").unwrap();
+        let error = opened(folder.path(), pose).unwrap_err();
+        assert!(error.starts_with(&format!("{}: broken YAML", folder.path().join("README.md").display())), "{error}");
+        let file = folder.path().join("canny/x.parquet");
+        assert!(opened(&file, pose).unwrap_err().contains("no configurations"));
+        assert_eq!(opened(&file, DatasetOptions::default()).unwrap().0, ["c"]);
+    }
+
+    #[test]
+    fn parquet_of_other_compressions_has_the_same_rows() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/training");
+        let open = |name: &str| open_dataset(&fixtures.join(name), &Columns::default()).unwrap();
+        let (zstd, snappy) = (open("zstd.parquet"), open("bytes.parquet"));
+        assert_eq!(zstd.len(), 2);
+        for row in 0..2 {
+            assert_eq!(zstd.row(row).unwrap(), snappy.row(row).unwrap());
+        }
+    }
+
+    #[test]
+    fn only_the_shards_that_are_needed_are_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let shard = |index: usize| folder.path().join(format!("data/train-0000{index}-of-00003.parquet"));
+        write_parquet(&shard(0), &["a", "b"]);
+        write_parquet(&shard(1), &["c", "d"]);
+        std::fs::write(shard(2), "cut off").unwrap();
+        let first = |rows| opened(folder.path(), DatasetOptions { config_name: None, max_rows: Some(rows) });
+        for (count, expected) in [(1, &["a"][..]), (2, &["a", "b"]), (3, &["a", "b", "c"]), (4, &["a", "b", "c", "d"])]
+        {
+            assert_eq!(first(count).unwrap().0, expected);
+        }
+        assert!(first(5).unwrap_err().contains("train-00002-of-00003.parquet: not a complete parquet file"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = tempfile::tempdir().unwrap();
+        write_parquet(&blobs.path().join("blob.parquet"), &["a"]);
+        std::fs::create_dir(folder.path().join("data")).unwrap();
+        let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, folder.path().join(name)).unwrap();
+        link(&blobs.path().join("blob.parquet"), "data/train-00000-of-00001.parquet");
+        for name in ["data/one", "data/two"] {
+            link(folder.path(), name);
+        }
+        assert_eq!(opened(folder.path(), DatasetOptions::default()).unwrap().0, ["a"]);
     }
 
     #[test]

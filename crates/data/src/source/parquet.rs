@@ -19,6 +19,8 @@ use crate::error::{DataError, Result};
 pub(super) struct ParquetDataset {
     groups: Vec<Group>,
     columns: Columns,
+    /// All columns of the first file.
+    names: Vec<String>,
     last: Mutex<Option<(usize, Arc<Vec<Row>>)>>,
 }
 
@@ -33,13 +35,23 @@ struct Group {
 }
 
 impl ParquetDataset {
-    pub(super) fn open(files: Vec<PathBuf>, columns: &Columns) -> Result<Self> {
-        let (mut groups, mut first) = (Vec::new(), 0);
-        for path in files {
+    /// Opens files in turn, no more of them than `max_rows` rows are in: the next one is not even asked for.
+    pub(super) fn open(
+        files: impl IntoIterator<Item = Result<PathBuf>>,
+        columns: &Columns,
+        max_rows: Option<usize>,
+    ) -> Result<Self> {
+        let (mut groups, mut first, mut names) = (Vec::new(), 0, None);
+        let mut files = files.into_iter();
+        while max_rows.is_none_or(|rows| first < rows)
+            && let Some(path) = files.next().transpose()?
+        {
             let reader = open(&path)?;
             let metadata = reader.metadata();
             let fields = metadata.file_metadata().schema().get_fields();
-            columns.check(&fields.iter().map(|field| field.name().into()).collect::<Vec<_>>())?;
+            let found: Vec<String> = fields.iter().map(|field| field.name().into()).collect();
+            columns.check(&found)?;
+            names.get_or_insert(found);
             let mut first_in_file = 0;
             for index_in_file in 0..metadata.num_row_groups() {
                 let rows = usize::try_from(metadata.row_group(index_in_file).num_rows())
@@ -49,7 +61,8 @@ impl ParquetDataset {
                 first_in_file += rows;
             }
         }
-        Ok(Self { groups, columns: columns.clone(), last: Mutex::new(None) })
+        let names = names.unwrap_or_default();
+        Ok(Self { groups, columns: columns.clone(), names, last: Mutex::new(None) })
     }
 
     fn group_of(&self, index: usize) -> (usize, &Group) {
@@ -116,6 +129,10 @@ impl Dataset for ParquetDataset {
     fn place(&self, index: usize) -> (PathBuf, usize) {
         let (_, group) = self.group_of(index);
         (group.path.clone(), group.first_in_file + index - group.first + 1)
+    }
+
+    fn columns(&self) -> Vec<String> {
+        self.names.clone()
     }
 }
 

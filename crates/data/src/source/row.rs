@@ -1,9 +1,10 @@
 //! Rows, and their pictures before they are decoded.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use cogview4_control_pipeline::{decode_image, encode_png};
-use image::RgbImage;
+use cogview4_control_pipeline::{check_image_output, decode_image, encode_png, save_image};
+use cogview4_model::files::write_atomic;
+use image::{ImageFormat, RgbImage};
 
 use crate::error::PictureError;
 
@@ -53,6 +54,24 @@ impl Picture {
     /// As [`bytes`](Self::bytes) and [`decode`](Self::decode).
     pub fn open(&self) -> Result<RgbImage, PictureError> {
         self.bytes().and_then(Self::decode)
+    }
+
+    /// Writes the picture: byte for byte as it is where it has the format of the file's extension, else anew in that
+    /// format. The file is there whole or not at all.
+    ///
+    /// # Errors
+    /// What is not a picture or is broken, an extension of no format that can be written, and a file that cannot be
+    /// written.
+    pub fn save(&self, path: &Path) -> Result<(), PictureError> {
+        check_image_output(path).map_err(PictureError::new)?;
+        let bytes = self.bytes()?;
+        let format = image::guess_format(&bytes).map_err(PictureError::new)?;
+        let is_same = ImageFormat::from_path(path).is_ok_and(|wanted| wanted == format);
+        let picture = Self::decode(bytes.clone())?;
+        match is_same {
+            true => write_atomic(path, &bytes).map_err(PictureError::new),
+            false => save_image(&picture, path).map_err(PictureError::new),
+        }
     }
 
     /// Decodes a picture, upright and as RGB.

@@ -4,13 +4,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use super::{Columns, Dataset, Picture, Row, open::has_extension};
+use super::{Columns, Dataset, Picture, Row, formats::has_extension};
 use crate::error::{DataError, Result};
 
 /// A table held in memory; pictures stay on disk.
 #[derive(Debug)]
 pub(super) struct TableDataset {
     path: PathBuf,
+    /// All columns of the first row.
+    names: Vec<String>,
     /// With the number of each row in its file: lines may be empty.
     rows: Vec<(usize, Row)>,
 }
@@ -18,11 +20,16 @@ pub(super) struct TableDataset {
 impl TableDataset {
     pub(super) fn open(path: &Path, columns: &Columns) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| DataError::file(path, error))?;
-        let records = if has_extension(path, "csv") { read_csv(path, &text)? } else { read_jsonl(path, &text)? };
+        let records = if has_extension(&path.to_string_lossy(), &["csv"]) {
+            read_csv(path, &text)?
+        } else {
+            read_jsonl(path, &text)?
+        };
         let Some((_, first)) = records.first() else {
             return Err(DataError::file(path, "has no rows"));
         };
-        columns.check(&first.keys().cloned().collect::<Vec<_>>())?;
+        let names: Vec<String> = first.keys().cloned().collect();
+        columns.check(&names)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let parse = |(number, record): &(usize, Map<String, Value>)| {
             let picture = |column: &String| match record.get(column).and_then(Value::as_str) {
@@ -37,7 +44,7 @@ impl TableDataset {
             };
             Ok((*number, row))
         };
-        Ok(Self { path: path.into(), rows: records.iter().map(parse).collect::<Result<_>>()? })
+        Ok(Self { path: path.into(), names, rows: records.iter().map(parse).collect::<Result<_>>()? })
     }
 }
 
@@ -52,6 +59,10 @@ impl Dataset for TableDataset {
 
     fn place(&self, index: usize) -> (PathBuf, usize) {
         (self.path.clone(), self.rows[index].0)
+    }
+
+    fn columns(&self) -> Vec<String> {
+        self.names.clone()
     }
 }
 

@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use cogview4_control_pipeline::ControlLatents;
 use cogview4_model::DeviceSpec;
 
-use super::token::Token;
+use super::{convert::ConvertArgs, inspect::InspectArgs, token::Token};
 use crate::{
     config::{CaptionChoice, WeightingSigma},
     schedule::{learning_rate::SchedulerType, timesteps::WeightingScheme},
@@ -31,6 +31,10 @@ pub enum Command {
     /// Look at every pair of the data set before training, with the same flags: a table, a page OUTPUT_DIR/check.html,
     /// and a non-zero status when something is wrong
     Check(Box<Args>),
+    /// Write a checkpoint, a component or a pipeline anew, in another type or in other shards
+    Convert(ConvertArgs),
+    /// Show what is in weight files or in a data set, compare two sets of weights, or save a picture of a data set
+    Inspect(Box<InspectArgs>),
 }
 
 /// The flags of a run.
@@ -156,7 +160,7 @@ pub struct Args {
     /// Data set: a parquet file, or a folder of parquet files or of pictures with metadata
     #[arg(long)]
     pub dataset_name: Option<PathBuf>,
-    /// Configuration of the data set: a folder in it
+    /// Configuration of the data set, of those in its README.md; without one a folder in it [default: `default`]
     #[arg(long)]
     pub dataset_config_name: Option<String>,
     /// Column of the pictures [default: image]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use cogview4_data::{Columns, Dataset, TrainData, first_rows, open_dataset, open_held_out, open_jsonl};
+use cogview4_data::{Columns, Dataset, DatasetOptions, TrainData, first_rows, open_jsonl, open_train_data};
 
 use crate::error::{Result, TrainError};
 
@@ -20,8 +20,13 @@ pub struct DataConfig {
 /// Where rows come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DataSource {
-    /// `--dataset_name`: a parquet file or a folder.
-    Dataset(PathBuf),
+    /// `--dataset_name`: a parquet file or a folder, and `--dataset_config_name`.
+    Dataset {
+        /// The file or folder.
+        path: PathBuf,
+        /// The configuration, of those that it has.
+        config_name: Option<String>,
+    },
     /// `--jsonl_for_train`: a file with one JSON object a line.
     Jsonl(PathBuf),
 }
@@ -33,23 +38,20 @@ impl DataConfig {
     /// # Errors
     /// No data set, a broken one, or one without rows.
     pub fn open(&self) -> Result<TrainData> {
-        let (name, mut train, held_out) = match &self.source {
-            DataSource::Dataset(path) => {
-                let held_out = open_held_out(path, &self.columns);
-                ("dataset_name", open_dataset(path, &self.columns)?, held_out)
+        let (name, data) = match &self.source {
+            DataSource::Dataset { path, config_name } => {
+                let options = DatasetOptions { config_name: config_name.as_deref(), max_rows: self.max_train_samples };
+                ("dataset_name", open_train_data(path, options, &self.columns)?)
             }
-            DataSource::Jsonl(path) => ("jsonl_for_train", open_jsonl(path, &self.columns)?, Ok(None)),
+            DataSource::Jsonl(path) => {
+                let rows = open_jsonl(path, &self.columns)?;
+                let train = first_rows(rows, self.max_train_samples.unwrap_or(usize::MAX));
+                ("jsonl_for_train", TrainData { train, held_out: None, held_out_error: None })
+            }
         };
-        if train.is_empty() {
-            return Err(TrainError::setting(name, "the data set has no rows"));
+        match data.train.is_empty() {
+            true => Err(TrainError::setting(name, "the data set has no rows")),
+            false => Ok(data),
         }
-        if let Some(rows) = self.max_train_samples {
-            train = first_rows(train, rows);
-        }
-        let (held_out, held_out_error) = match held_out {
-            Ok(held_out) => (held_out, None),
-            Err(error) => (None, Some(error.to_string())),
-        };
-        Ok(TrainData { train, held_out, held_out_error })
     }
 }

@@ -3,7 +3,9 @@
 
 mod args;
 mod check;
+mod convert;
 mod dataset;
+mod inspect;
 mod resolve;
 mod token;
 
@@ -20,7 +22,9 @@ use crate::{
 
 pub use args::{Args, Cli, Command};
 pub use check::check;
+pub use convert::{ConvertArgs, convert};
 pub use dataset::{DataConfig, DataSource};
+pub use inspect::{InspectArgs, inspect};
 pub use token::Token;
 
 /// Signals within this time are one wish to stop: a terminal and a service manager both send to a whole group.
@@ -36,6 +40,12 @@ pub fn run(cli: Cli) -> Result<()> {
         Some(Command::Check(args)) => {
             let report = check(*args, &mut std::io::stdout()).map_err(with_flags)?;
             ensure!(report.findings.is_empty(), "{} of {} rows have findings", report.bad_rows(), report.rows);
+            Ok(())
+        }
+        Some(Command::Convert(args)) => convert(&args).map_err(with_flags),
+        Some(Command::Inspect(args)) => {
+            let outcome = inspect(&args, &mut std::io::stdout()).map_err(with_flags)?;
+            ensure!(outcome.differences == 0, "{} of {} tensors differ", outcome.differences, outcome.tensors);
             Ok(())
         }
     }
@@ -72,7 +82,9 @@ fn train(args: Args) -> Result<()> {
 /// An error of the library as the command line says it.
 fn with_flags(error: TrainError) -> anyhow::Error {
     match &error {
-        TrainError::Setting { .. } | TrainError::Data(DataError::Column { .. }) => anyhow!("--{error}"),
+        TrainError::Setting { .. } | TrainError::Data(DataError::Column { .. } | DataError::Setting { .. }) => {
+            anyhow!("--{error}")
+        }
         TrainError::ConfigChanged { path, difference } => {
             anyhow!("{}: {difference}: use --allow_config_change to resume all the same", path.display())
         }

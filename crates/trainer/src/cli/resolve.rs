@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Lays a value that was given over the one that is there.
-fn lay<T>(value: &mut T, given: Option<T>) {
+pub(super) fn lay<T>(value: &mut T, given: Option<T>) {
     if let Some(given) = given {
         *value = given;
     }
@@ -41,10 +41,9 @@ impl Args {
     /// As [`resolve`](Self::resolve).
     pub fn data(&self) -> Result<DataConfig> {
         let source = match (&self.dataset_name, &self.jsonl_for_train) {
-            (Some(path), None) => DataSource::Dataset(match &self.dataset_config_name {
-                Some(name) => path.join(name),
-                None => path.clone(),
-            }),
+            (Some(path), None) => {
+                DataSource::Dataset { path: path.clone(), config_name: self.dataset_config_name.clone() }
+            }
             (None, Some(path)) => DataSource::Jsonl(path.clone()),
             (Some(_), Some(_)) => {
                 return Err(TrainError::setting("dataset_name", "cannot be given together with --jsonl_for_train"));

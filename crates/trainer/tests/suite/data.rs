@@ -69,6 +69,31 @@ fn parquet_and_folders_of_pictures() {
 }
 
 #[test]
+fn a_configuration_is_chosen_by_name() {
+    let workplace = Workplace::new();
+    let training = fixtures().join("training");
+    for (from, to) in [("zstd", "pose/train-0"), ("bytes", "canny/train-0")] {
+        let to = workplace.path(&format!("set/{to}.parquet"));
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(training.join(format!("{from}.parquet")), to).unwrap();
+    }
+    fs::write(workplace.path("set/canny/train-1.parquet"), "cut off").unwrap();
+    let config =
+        |name: &str| format!("- config_name: {name}\n  data_files:\n  - split: train\n    path: {name}/train-*\n");
+    let readme = format!("---\nconfigs:\n{}{}---\n", config("pose"), config("canny"));
+    fs::write(workplace.path("set/README.md"), readme).unwrap();
+    let flags = |flags: &[&'static str]| [&["--dataset_name", "set"][..], flags].concat();
+    workplace.refuses(&flags(&[]), &["--dataset_config_name", "pose, canny"]);
+    workplace.refuses(&flags(&["--dataset_config_name", "depth"]), &["--dataset_config_name", "`depth`"]);
+    workplace.refuses(&flags(&["--dataset_config_name", "canny"]), &["canny/train-1.parquet"]);
+    workplace.succeeds(&flags(&["--dataset_config_name", "pose"]));
+    // The shard that is cut off is not needed.
+    let canny = ["--dataset_config_name", "canny", "--max_train_samples", "2", "--output_dir", "first"];
+    workplace.succeeds(&flags(&canny));
+    assert_eq!(workplace.metrics("out"), workplace.metrics("first"), "the same two rows");
+}
+
+#[test]
 fn broken_data_is_named() {
     let workplace = Workplace::new();
     let parquet = fs::read(fixtures().join("training/bytes.parquet")).unwrap();

@@ -8,6 +8,7 @@ mod faults;
 mod flags;
 mod learning;
 mod looking;
+mod models;
 mod resume;
 mod support;
 mod validation;

@@ -1,0 +1,149 @@
+//! Addresses: what may be shown of them, whether a token may go there, where a redirect leads.
+
+/// Whether a text is an address rather than a path of the endpoint.
+pub(crate) fn is_url(text: &str) -> bool {
+    ["http://", "https://"]
+        .iter()
+        .any(|scheme| text.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme)))
+}
+
+/// Scheme, host and port, as browsers compare them; `None` where a text is no address. One with a user or password has
+/// none either: whom it names depends on who reads it.
+pub(crate) fn origin(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let scheme = scheme.to_ascii_lowercase();
+    let default_port = match scheme.as_str() {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default().to_ascii_lowercase();
+    if authority.is_empty() || authority.contains(['@', '\\']) || !authority.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        return None;
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        // The colons of an IPv6 address stand in brackets.
+        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()?),
+        _ => (authority.as_str(), default_port),
+    };
+    (!host.is_empty()).then(|| format!("{scheme}://{host}:{port}"))
+}
+
+/// An address as it may be shown: without user, query and fragment.
+pub(crate) fn shown(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.split(['?', '#']).next().unwrap_or_default().into();
+    };
+    let rest = rest.split(['?', '#']).next().unwrap_or_default();
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{path}")
+}
+
+/// Scheme and host of an address, for messages.
+pub(crate) fn shown_host(url: &str) -> String {
+    let shown = shown(url);
+    let start = shown.find("://").map_or(0, |at| at + 3);
+    let end = shown[start..].find('/').map_or(shown.len(), |at| start + at);
+    shown[..end].into()
+}
+
+/// Where a `Location` leads from an address; `None` where that is nowhere that can be asked.
+pub(super) fn join(base: &str, location: &str) -> Option<String> {
+    let location = location.split('#').next().unwrap_or_default();
+    let (scheme, rest) = base.split_once("://")?;
+    let host_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let next = if is_url(location) {
+        location.to_string()
+    } else if let Some(other) = location.strip_prefix("//") {
+        format!("{scheme}://{other}")
+    } else if location.starts_with('/') {
+        format!("{scheme}://{}{location}", &rest[..host_end])
+    } else {
+        // Beside the last part of the path; other schemes end up here as well.
+        let scheme_end = location.find([':', '/', '?']).filter(|&at| location.as_bytes()[at] == b':');
+        if location.is_empty() || scheme_end.is_some() {
+            return None;
+        }
+        let path = rest.split(['?', '#']).next().unwrap_or_default();
+        let folder = path.rfind('/').map_or(path, |at| &path[..at]);
+        format!("{scheme}://{folder}/{location}")
+    };
+    origin(&next).map(|_| next)
+}
+
+/// A path as it stands in an address, its slashes kept.
+pub(crate) fn encode_path(path: &str) -> String {
+    encode(path, b"/")
+}
+
+/// One part of a path as it stands in an address: a slash in it is encoded too.
+pub(crate) fn encode_segment(text: &str) -> String {
+    encode(text, b"")
+}
+
+fn encode(text: &str, kept: &[u8]) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) || kept.contains(&byte);
+    text.bytes().map(|byte| if is_plain(byte) { char::from(byte).into() } else { format!("%{byte:02X}") }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins_are_scheme_host_and_port() {
+        let same = origin("https://huggingface.co");
+        assert!(same.is_some());
+        for url in ["https://huggingface.co/a", "HTTPS://HuggingFace.co:443/b?c", "https://huggingface.co?x"] {
+            assert_eq!(origin(url), same, "{url}");
+        }
+        for url in [
+            "http://huggingface.co",
+            "https://huggingface.co:8443",
+            "https://huggingface.co.evil.org",
+            "https://huggingface.co@evil.org",
+            "https://evil.org/https://huggingface.co",
+            "https://huggingface.co\\@evil.org",
+            "file:///etc/passwd",
+            "https://",
+            "huggingface.co",
+        ] {
+            assert_ne!(origin(url), same, "{url}");
+        }
+        assert_eq!(origin("http://[::1]:80/a"), origin("http://[::1]"));
+    }
+
+    #[test]
+    fn a_location_is_read_as_browsers_do() {
+        let base = "https://hub.org/a/b?c=d";
+        for (location, expected) in [
+            ("https://cdn.org/x?sig=1#f", Some("https://cdn.org/x?sig=1")),
+            ("//cdn.org/x", Some("https://cdn.org/x")),
+            ("/x/y", Some("https://hub.org/x/y")),
+            ("x", Some("https://hub.org/a/x")),
+            ("x?y=z:1", Some("https://hub.org/a/x?y=z:1")),
+            ("", None),
+            ("file:///etc/passwd", None),
+            ("javascript:1", None),
+            ("http://", None),
+        ] {
+            assert_eq!(join(base, location).as_deref(), expected, "{location}");
+        }
+        assert_eq!(join("http://hub.org", "/x").as_deref(), Some("http://hub.org/x"));
+    }
+
+    #[test]
+    fn nothing_secret_is_shown() {
+        assert_eq!(shown("https://a:b@c.org/x?X-Amz-Signature=1#y"), "https://c.org/x");
+        assert_eq!(shown_host("https://a:b@c.org:80/x?y"), "https://c.org:80");
+        assert_eq!(shown_host("https://c.org"), "https://c.org");
+    }
+
+    #[test]
+    fn paths_are_encoded() {
+        assert_eq!(encode_path("a b/ä#?.json"), "a%20b/%C3%A4%23%3F.json");
+        assert_eq!(encode_segment("refs/convert/parquet"), "refs%2Fconvert%2Fparquet");
+    }
+}
