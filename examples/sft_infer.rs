@@ -2,8 +2,9 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
+use cogview4::hub::{Hub, Source};
 use cogview4::model::weights::{load_tensor, save_tensors};
 use cogview4::model::{ComputeDtype, DeviceSpec, files::check_writable};
 use cogview4::pipeline::{check_image_output, numbered};
@@ -15,15 +16,21 @@ use cogview4_cli::{note, run_main};
 #[derive(Debug, Parser)]
 #[command(rename_all = "snake_case", allow_negative_numbers = true)]
 struct Cli {
-    /// Pipeline folder in diffusers layout [default: the embedded demo]
+    /// Pipeline, a folder in diffusers layout or a name on the Hub [default: the embedded demo]
     #[arg(long)]
-    pretrained_model_name_or_path: Option<PathBuf>,
-    /// Folder that replaces the pipeline's transformer
+    pretrained_model_name_or_path: Option<String>,
+    /// Folder, or name on the Hub, that replaces the pipeline's transformer
     #[arg(long)]
-    transformer: Option<PathBuf>,
+    transformer: Option<String>,
     /// Variant of the pipeline's weights, such as fp16: taken of each component that has it
     #[arg(long)]
     variant: Option<String>,
+    /// Branch, tag or commit of a pipeline that is on the Hub
+    #[arg(long)]
+    revision: Option<String>,
+    /// Folder for downloads [default: that of huggingface_hub]
+    #[arg(long)]
+    cache_dir: Option<PathBuf>,
     /// Path or URL of the control image [default: the demo's drawing]
     #[arg(long)]
     control_image: Option<String>,
@@ -112,12 +119,20 @@ fn run(cli: Cli) -> Result<()> {
         Some(location) => load_image(location).context("--control_image")?,
         None => open_image(demo::control_image())?,
     };
-    let mut pipe =
-        CogView4ControlPipeline::from_pretrained(cli.pretrained_model_name_or_path.unwrap_or_else(demo::pipeline))
-            .device(cli.device)
-            .dtype(cli.dtype);
-    if let Some(folder) = cli.transformer {
-        pipe = pipe.transformer(folder);
+    let source = cli.pretrained_model_name_or_path.map_or_else(|| demo::pipeline().into(), Source::from);
+    if let (Source::Folder(_), Some(_)) = (&source, &cli.revision) {
+        bail!("--revision: only pipelines on the Hub have revisions");
+    }
+    let hub = match cli.cache_dir {
+        Some(folder) => Hub::from_env().with_cache_dir(folder),
+        None => Hub::from_env(),
+    };
+    let mut pipe = CogView4ControlPipeline::from_pretrained(source.with_revision(cli.revision))
+        .hub(hub)
+        .device(cli.device)
+        .dtype(cli.dtype);
+    if let Some(transformer) = cli.transformer {
+        pipe = pipe.transformer(transformer.as_str());
     }
     if let Some(variant) = cli.variant {
         pipe = pipe.variant(variant);

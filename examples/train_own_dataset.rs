@@ -71,7 +71,7 @@ impl Callbacks for Print {
 
 fn main() -> Result<()> {
     let mut config = TrainConfig::new(demo::pipeline(), "discs-control");
-    config.transformer = Some(demo::base_transformer());
+    config.transformer = Some(demo::base_transformer().into());
     config.seed = Some(0);
     config.progress_bar = false;
     config.max_train_steps = Some(120);

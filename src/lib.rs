@@ -17,12 +17,13 @@ pub mod demo;
 
 pub use cogview4_control_pipeline as pipeline;
 pub use cogview4_data as data;
+pub use cogview4_hub as hub;
 pub use cogview4_model as model;
 pub use cogview4_trainer as trainer;
 
 pub use cogview4_control_pipeline::{
     CannyDetector, CogView4ControlPipeline, CogView4Pipeline, CogView4PipelineOutput, ComponentParts, Components,
     Conditioning, Control, ControlImage, ControlLatents, ControlRequest, DiffusionPipeline, OutputType, PipelineError,
-    PipelineFolder, PipelineLoader, PipelineRequest, Prompt, PromptEmbeds, PromptTokenizer, Sampler, StepEnd,
-    TextRequest, TransformerSource, VaeImageProcessor, edge_f1, load_image, open_image, save_image,
+    PipelineFolder, PipelineLoader, PipelineRequest, PipelineSource, Prompt, PromptEmbeds, PromptTokenizer, Sampler,
+    StepEnd, TextRequest, TransformerSource, VaeImageProcessor, edge_f1, load_image, open_image, save_image,
 };

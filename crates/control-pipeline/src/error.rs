@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cogview4_hub::HubError;
 use cogview4_model::ModelError;
 
 /// Result of this crate.
@@ -14,6 +15,9 @@ pub enum PipelineError {
     /// A component's file, weights or input is at fault.
     #[error(transparent)]
     Model(#[from] ModelError),
+    /// A name that is on the Hub, or should be.
+    #[error("{0} (there is no folder of this name)")]
+    Hub(#[from] HubError),
     /// A value of the request is out of range, or does not fit the models.
     #[error("{what}: {reason}")]
     BadInput {

@@ -20,8 +20,8 @@ pub use image::{
 pub use pipeline::{
     CogView4ControlPipeline, CogView4Pipeline, CogView4PipelineOutput, Component, ComponentParts, Components,
     Conditioning, Control, ControlImage, ControlLatents, ControlRequest, DiffusionPipeline, InputChannels, ModelFolder,
-    OutputType, ParseControlLatentsError, PipelineConfigs, PipelineFolder, PipelineLoader, PipelineRequest, Prompt,
-    PromptEmbeds, Sampler, StepEnd, TextRequest, TransformerSource, convert,
+    OutputType, ParseControlLatentsError, PipelineConfigs, PipelineFolder, PipelineLoader, PipelineRequest,
+    PipelineSource, Prompt, PromptEmbeds, Sampler, StepEnd, TextRequest, TransformerSource, convert,
 };
 #[doc(hidden)]
 pub use progress::progress_bar;

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Serialize, Serializer};
+
 use crate::repo::RepoId;
 
 /// A folder or file on the disk, or a repository on the Hub.
@@ -48,6 +50,13 @@ impl Source {
             Self::Hub { id, .. } => Some(id),
             Self::Folder(_) => None,
         }
+    }
+}
+
+/// As a person would write it.
+impl Serialize for Source {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

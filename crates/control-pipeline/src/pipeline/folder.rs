@@ -36,6 +36,9 @@ pub enum Component {
 }
 
 impl Component {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Transformer, Self::Vae, Self::TextEncoder, Self::Tokenizer, Self::Scheduler];
+
     /// The name of the folder, and of the entry in `model_index.json`.
     pub const fn name(self) -> &'static str {
         match self {

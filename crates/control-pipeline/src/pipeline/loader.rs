@@ -3,13 +3,15 @@
 use std::{
     marker::PhantomData,
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
+use cogview4_hub::{Hub, Source};
 use cogview4_model::{CogView4Transformer, ComputeDtype, DeviceSpec};
 
 use super::{
     Component, ComponentParts, Components, Conditioning, DiffusionPipeline, PipelineConfigs, PipelineFolder,
-    control::input_channels,
+    PipelineSource, control::input_channels,
 };
 use crate::error::Result;
 
@@ -17,8 +19,10 @@ use crate::error::Result;
 #[derive(Debug)]
 #[must_use = "call `load` to get the pipeline"]
 pub struct PipelineLoader<C> {
-    folder: PipelineFolder,
-    /// Taken instead of the folder's.
+    source: PipelineSource,
+    /// The source on the disk, once it was needed.
+    folder: OnceLock<PipelineFolder>,
+    /// Taken instead of the source's.
     transformer: Option<Box<CogView4Transformer>>,
     device: DeviceSpec,
     dtype: ComputeDtype,
@@ -29,27 +33,33 @@ pub struct PipelineLoader<C> {
 /// Where a transformer comes from that replaces the pipeline's own.
 #[derive(Debug)]
 pub enum TransformerSource {
-    /// A component folder, such as `checkpoint-500/transformer`.
-    Folder(PathBuf),
+    /// A component folder, such as `checkpoint-500/transformer`, or a name on the Hub.
+    Source(Source),
     /// A transformer that is loaded already.
     Loaded(Box<CogView4Transformer>),
 }
 
+impl From<Source> for TransformerSource {
+    fn from(source: Source) -> Self {
+        Self::Source(source)
+    }
+}
+
 impl From<&Path> for TransformerSource {
     fn from(folder: &Path) -> Self {
-        Self::Folder(folder.into())
+        Source::from(folder).into()
     }
 }
 
 impl From<PathBuf> for TransformerSource {
     fn from(folder: PathBuf) -> Self {
-        Self::Folder(folder)
+        Source::from(folder).into()
     }
 }
 
 impl From<&str> for TransformerSource {
-    fn from(folder: &str) -> Self {
-        Self::Folder(folder.into())
+    fn from(name: &str) -> Self {
+        Source::from(name).into()
     }
 }
 
@@ -60,9 +70,10 @@ impl From<CogView4Transformer> for TransformerSource {
 }
 
 impl<C: Conditioning> PipelineLoader<C> {
-    pub(super) fn new(folder: &Path) -> Self {
+    pub(super) fn new(source: Source) -> Self {
         Self {
-            folder: PipelineFolder::new(folder),
+            source: PipelineSource::new(source),
+            folder: OnceLock::new(),
             transformer: None,
             device: DeviceSpec::default(),
             dtype: ComputeDtype::default(),
@@ -74,18 +85,34 @@ impl<C: Conditioning> PipelineLoader<C> {
     /// Replaces the component `transformer`, whose own folder is then not needed.
     pub fn transformer(mut self, source: impl Into<TransformerSource>) -> Self {
         match source.into() {
-            TransformerSource::Folder(folder) => {
-                self.folder = self.folder.with(Component::Transformer, folder);
+            TransformerSource::Source(source) => {
+                self.source.transformer = Some(source);
                 self.transformer = None;
             }
             TransformerSource::Loaded(transformer) => self.transformer = Some(transformer),
         }
+        self.folder = OnceLock::new();
         self
     }
 
     /// Takes the weights of a variant, such as `fp16`, of each component that has it.
     pub fn variant(mut self, variant: impl Into<String>) -> Self {
-        self.folder = self.folder.with_variant(variant);
+        self.source.variant = Some(variant.into());
+        self.folder = OnceLock::new();
+        self
+    }
+
+    /// Branch, tag or commit of a pipeline that is on the Hub.
+    pub fn revision(mut self, revision: impl Into<String>) -> Self {
+        self.source.pipeline = self.source.pipeline.with_revision(Some(revision.into()));
+        self.folder = OnceLock::new();
+        self
+    }
+
+    /// The Hub that names are of, with its cache and token.
+    pub fn hub(mut self, hub: Hub) -> Self {
+        self.source.hub = hub;
+        self.folder = OnceLock::new();
         self
     }
 
@@ -122,15 +149,16 @@ impl<C: Conditioning> PipelineLoader<C> {
     /// needed or the other way round, or a device that is not there.
     pub fn load(self) -> Result<DiffusionPipeline<C>> {
         let configs = self.read_configs()?;
-        let tokenizer = self.folder.load_tokenizer()?;
+        let folder = self.folder()?.clone();
+        let tokenizer = folder.load_tokenizer()?;
         let (device, dtype) = (self.device.open()?, self.dtype.dtype());
         DiffusionPipeline::from_components(Components::new(ComponentParts {
             tokenizer,
-            vae: self.folder.load_vae(dtype, &device)?,
-            text_encoder: self.folder.load_text_encoder(dtype, &device)?,
+            vae: folder.load_vae(dtype, &device)?,
+            text_encoder: folder.load_text_encoder(dtype, &device)?,
             transformer: match self.transformer {
                 Some(transformer) => *transformer,
-                None => self.folder.load_transformer(dtype, &device)?,
+                None => folder.load_transformer(dtype, &device)?,
             },
             scheduler: configs.scheduler,
             device,
@@ -143,8 +171,19 @@ impl<C: Conditioning> PipelineLoader<C> {
     fn read_configs(&self) -> Result<PipelineConfigs> {
         let channels = input_channels::<C>();
         match &self.transformer {
-            Some(transformer) => self.folder.read_configs_for(transformer, channels),
-            None => self.folder.read_configs(channels),
+            Some(transformer) => self.folder()?.read_configs_for(transformer, channels),
+            None => self.folder()?.read_configs(channels),
         }
+    }
+
+    /// The source on the disk; a name is asked for once, so that its commit cannot change on the way.
+    fn folder(&self) -> Result<&PipelineFolder> {
+        if let Some(folder) = self.folder.get() {
+            return Ok(folder);
+        }
+        let needed = |component: &Component| *component != Component::Transformer || self.transformer.is_none();
+        let components: Vec<Component> = Component::ALL.into_iter().filter(needed).collect();
+        let folder = self.source.fetch(&components)?;
+        Ok(self.folder.get_or_init(|| folder))
     }
 }

@@ -14,9 +14,11 @@ mod prompt;
 mod request;
 mod run;
 mod sampler;
+mod source;
 
-use std::{marker::PhantomData, ops::ControlFlow, path::Path};
+use std::{marker::PhantomData, ops::ControlFlow};
 
+use cogview4_hub::Source;
 use cogview4_model::AutoencoderKl;
 
 use crate::error::Result;
@@ -32,14 +34,15 @@ pub use output::{CogView4PipelineOutput, OutputType};
 pub use prompt::{Prompt, PromptEmbeds};
 pub use request::{ControlRequest, PipelineRequest, TextRequest};
 pub use sampler::{Sampler, StepEnd};
+pub use source::PipelineSource;
 
 /// Generates pictures from prompts and control images.
 ///
 /// ```no_run
 /// use cogview4_control_pipeline::{CannyDetector, CogView4ControlPipeline, ControlRequest, open_image};
 ///
-/// let pipe = CogView4ControlPipeline::from_pretrained("CogView4-Control")
-///     .transformer("checkpoint-500/transformer")
+/// let pipe = CogView4ControlPipeline::from_pretrained("THUDM/CogView4-6B")
+///     .transformer("pose-control/checkpoint-10000/transformer")
 ///     .load()?;
 /// let edges = CannyDetector::default().detect(&open_image("fox.png")?)?;
 /// let output = pipe.generate(&ControlRequest::new("a red fox in the snow", edges).seed(42))?;
@@ -68,9 +71,9 @@ pub struct DiffusionPipeline<C> {
 }
 
 impl<C: Conditioning> DiffusionPipeline<C> {
-    /// Starts loading a pipeline from a folder in diffusers layout.
-    pub fn from_pretrained(folder: impl AsRef<Path>) -> PipelineLoader<C> {
-        PipelineLoader::new(folder.as_ref())
+    /// Starts loading a pipeline from a folder in diffusers layout, or from the Hub if it is a name and no folder.
+    pub fn from_pretrained(source: impl Into<Source>) -> PipelineLoader<C> {
+        PipelineLoader::new(source.into())
     }
 
     /// A pipeline of models that are loaded already, another pipeline's for instance.

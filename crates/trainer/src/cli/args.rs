@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 use cogview4_control_pipeline::ControlLatents;
+use cogview4_hub::Token;
 use cogview4_model::DeviceSpec;
 
-use super::{convert::ConvertArgs, inspect::InspectArgs, token::Token};
+use super::{convert::ConvertArgs, inspect::InspectArgs};
 use crate::{
     config::{CaptionChoice, WeightingSigma},
     schedule::{learning_rate::SchedulerType, timesteps::WeightingScheme},
@@ -41,22 +42,22 @@ pub enum Command {
 #[derive(Debug, Clone, Parser)]
 #[command(name = "train_control_cogview4", rename_all = "snake_case", allow_negative_numbers = true)]
 pub struct Args {
-    /// Pipeline folder in diffusers layout; a base transformer is widened, a control transformer trained as it is
+    /// Pipeline, a folder in diffusers layout or a name on the Hub; a base transformer is widened, a control transformer trained as it is
     #[arg(long)]
     pub pretrained_model_name_or_path: Option<PathBuf>,
-    /// Folder that replaces the pipeline's transformer
+    /// Folder, or name on the Hub, that replaces the pipeline's transformer
     #[arg(long)]
     pub transformer: Option<PathBuf>,
     /// Variant of the pipeline's weights, such as fp16: taken of each component that has it
     #[arg(long)]
     pub variant: Option<String>,
-    /// Revision on the Hub (not available yet)
+    /// Branch, tag or commit of a pipeline that is on the Hub
     #[arg(long)]
     pub revision: Option<String>,
     /// Folder for checkpoints, metrics and the trained transformer [default: cogview4-control]
     #[arg(long)]
     pub output_dir: Option<PathBuf>,
-    /// Folder for downloads (not available yet)
+    /// Folder for downloads [default: that of huggingface_hub]
     #[arg(long)]
     pub cache_dir: Option<PathBuf>,
     /// Seed of all draws [default: drawn and recorded]

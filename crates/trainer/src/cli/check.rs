@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use cogview4_control_pipeline::{PipelineFolder, progress_bar};
+use cogview4_control_pipeline::{Component, progress_bar};
 use cogview4_data::lint::{LintOptions, LintReport, lint};
 use cogview4_model::files::{check_writable, write_atomic};
 
@@ -29,8 +29,10 @@ use crate::{
 /// Flags that are out of range, a data set that cannot be opened, or files that cannot be written.
 pub fn check(args: Args, table: &mut dyn Write) -> Result<LintReport> {
     let data = args.data()?;
-    let tokenizer = args.pretrained_model_name_or_path.as_ref().map(PipelineFolder::new);
-    let tokenizer = tokenizer.map(|folder| folder.load_tokenizer()).transpose()?;
+    let tokenizer = match args.pretrained_model_name_or_path {
+        Some(_) => Some(args.pipeline()?.fetch(&[Component::Tokenizer])?.load_tokenizer()?),
+        None => None,
+    };
     let config = args.config()?;
     config.check()?;
     let data = data.open()?.train;

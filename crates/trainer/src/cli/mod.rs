@@ -7,7 +7,6 @@ mod convert;
 mod dataset;
 mod inspect;
 mod resolve;
-mod token;
 
 use std::time::{Duration, Instant};
 
@@ -22,10 +21,10 @@ use crate::{
 
 pub use args::{Args, Cli, Command};
 pub use check::check;
+pub use cogview4_hub::Token;
 pub use convert::{ConvertArgs, convert};
 pub use dataset::{DataConfig, DataSource};
 pub use inspect::{InspectArgs, inspect};
-pub use token::Token;
 
 /// Signals within this time are one wish to stop: a terminal and a service manager both send to a whole group.
 const ONE_WISH: Duration = Duration::from_secs(2);

@@ -1,7 +1,8 @@
 //! From flags as written to what a run takes: the defaults, what was given laid over them, and what is refused.
 
-use cogview4_control_pipeline::ControlLatents;
+use cogview4_control_pipeline::{ControlLatents, PipelineSource};
 use cogview4_data::Columns;
+use cogview4_hub::{Hub, Source};
 use cogview4_model::ComputeDtype;
 
 use super::{
@@ -60,13 +61,35 @@ impl Args {
         Ok(DataConfig { source, columns, max_train_samples: self.max_train_samples })
     }
 
+    /// Where the models come from, with the Hub of the environment.
+    ///
+    /// # Errors
+    /// A revision of a folder.
+    pub(super) fn pipeline(&self) -> Result<PipelineSource> {
+        let hub = Hub::from_env();
+        let path = self.pretrained_model_name_or_path.clone().unwrap_or_default();
+        let pipeline = Source::from(path);
+        if let (Source::Folder(folder), Some(_)) = (&pipeline, &self.revision) {
+            let reason = format!("`{}` is a folder, only names on the Hub have revisions", folder.display());
+            return Err(TrainError::setting("revision", reason));
+        }
+        Ok(PipelineSource {
+            pipeline: pipeline.with_revision(self.revision.clone()),
+            transformer: self.transformer.clone().map(Source::from),
+            variant: self.variant.clone(),
+            hub: match &self.cache_dir {
+                Some(folder) => hub.with_cache_dir(folder),
+                None => hub,
+            },
+        })
+    }
+
     /// The run, without its data.
     pub(crate) fn config(self) -> Result<TrainConfig> {
         self.check_available()?;
-        let mut config = TrainConfig::new(
-            self.pretrained_model_name_or_path.clone().unwrap_or_default(),
-            self.output_dir.clone().unwrap_or_else(|| "cogview4-control".into()),
-        );
+        let pipeline = self.pipeline()?;
+        let mut config =
+            TrainConfig::new(pipeline.pipeline, self.output_dir.clone().unwrap_or_else(|| "cogview4-control".into()));
         self.lay_over_recipe(&mut config.recipe);
         config.save_dtype = match self.upcast_before_saving {
             true => ComputeDtype::Float32,
@@ -76,8 +99,9 @@ impl Args {
         lay(&mut config.validation.num_validation_images, self.num_validation_images);
         lay(&mut config.validation.guidance_scale, self.guidance_scale);
         config.validation.pairs = pairs(self.validation_prompt, self.validation_image)?;
-        config.transformer = self.transformer;
-        config.variant = self.variant;
+        config.transformer = pipeline.transformer;
+        config.variant = pipeline.variant;
+        config.hub = pipeline.hub;
         lay(&mut config.num_train_epochs, self.num_train_epochs);
         config.max_train_steps = self.max_train_steps;
         lay(&mut config.checkpointing_steps, self.checkpointing_steps);
@@ -144,8 +168,6 @@ impl Args {
     /// Refuses what is not built yet.
     fn check_available(&self) -> Result<()> {
         let later = [
-            ("revision", self.revision.is_some()),
-            ("cache_dir", self.cache_dir.is_some()),
             ("use_8bit_adam", self.use_8bit_adam),
             ("push_to_hub", self.push_to_hub),
             ("hub_token", self.hub_token.is_some()),

@@ -5,6 +5,7 @@ mod validation;
 
 use std::path::PathBuf;
 
+use cogview4_hub::{Hub, Source};
 use cogview4_model::{ComputeDtype, DeviceSpec};
 use serde::Serialize;
 
@@ -46,11 +47,14 @@ pub enum Resume {
 #[derive(Debug, Clone, Serialize)]
 pub struct TrainConfig {
     /// The pipeline that is trained on.
-    pub pretrained_model: PathBuf,
-    /// A component folder that replaces the pipeline's transformer.
-    pub transformer: Option<PathBuf>,
+    pub pretrained_model: Source,
+    /// A component, in a folder or on the Hub, that replaces the pipeline's transformer.
+    pub transformer: Option<Source>,
     /// The variant of the pipeline's weights, such as `fp16`.
     pub variant: Option<String>,
+    /// The Hub that names are of.
+    #[serde(skip)]
+    pub hub: Hub,
     /// Where all files go.
     pub output_dir: PathBuf,
     /// Passes over the data, where `max_train_steps` does not say how long.
@@ -95,11 +99,12 @@ pub struct TrainConfig {
 
 impl TrainConfig {
     /// A run with the defaults of the command line.
-    pub fn new(pretrained_model: impl Into<PathBuf>, output_dir: impl Into<PathBuf>) -> Self {
+    pub fn new(pretrained_model: impl Into<Source>, output_dir: impl Into<PathBuf>) -> Self {
         Self {
             pretrained_model: pretrained_model.into(),
             transformer: None,
             variant: None,
+            hub: Hub::default(),
             output_dir: output_dir.into(),
             num_train_epochs: 1,
             max_train_steps: None,

@@ -10,8 +10,11 @@ use burn::{
     module::Module,
     tensor::{DType, Device},
 };
-use cogview4_control_pipeline::{Component, InputChannels, PipelineConfigs, PipelineFolder, progress_bar};
+use cogview4_control_pipeline::{
+    Component, InputChannels, PipelineConfigs, PipelineFolder, PipelineSource, progress_bar,
+};
 use cogview4_data::{Dataset, FolderLock, ImageTransform, Pack, TrainData, first_rows};
+use cogview4_hub::Source;
 use cogview4_model::{CogView4Transformer, weights::set_trained};
 
 use super::outputs::check_outputs;
@@ -53,16 +56,16 @@ pub(super) fn open(config: &TrainConfig) -> Result<Opened> {
     let device = config.device.open()?;
     let mut notes = Vec::new();
     let checkpoint = Checkpoint::find(config, &mut notes)?;
-    let folder = PipelineFolder::new(&config.pretrained_model);
-    let folder = match &config.variant {
-        Some(variant) => folder.with_variant(variant),
-        None => folder,
+    let source = PipelineSource {
+        pipeline: config.pretrained_model.clone(),
+        transformer: match &checkpoint {
+            Some(checkpoint) => Some(Source::Folder(checkpoint.folder.join("transformer"))),
+            None => config.transformer.clone(),
+        },
+        variant: config.variant.clone(),
+        hub: config.hub.clone(),
     };
-    let folder = match (&checkpoint, &config.transformer) {
-        (Some(checkpoint), _) => folder.with(Component::Transformer, checkpoint.folder.join("transformer")),
-        (None, Some(transformer)) => folder.with(Component::Transformer, transformer),
-        (None, None) => folder,
-    };
+    let folder = source.fetch(&Component::ALL)?;
     let channels = match (config.recipe.control, &checkpoint) {
         (false, _) => InputChannels::Base,
         (true, None) => InputChannels::BaseOrControl,

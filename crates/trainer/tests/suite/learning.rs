@@ -104,7 +104,7 @@ fn a_base_model_learns_pictures_from_captions() {
     assert!(workplace.json_lines("base-run/validation.jsonl").is_empty(), "there is no control to measure");
 
     let mut control = config(1);
-    control.pretrained_model = fixtures().join("untrained");
+    control.pretrained_model = fixtures().join("untrained").into();
     let data = open_dataset(&assets().join("figures.parquet"), &Columns::default()).unwrap();
     let error = Trainer::new(control, data).map(drop).unwrap_err().to_string();
     assert!(error.contains("`in_channels` is 32"), "a control model is no base model: {error}");

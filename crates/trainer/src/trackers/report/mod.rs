@@ -88,7 +88,7 @@ impl Report {
         };
         let mut report = Self {
             path: config.output_dir.join("report.html"),
-            model: config.pretrained_model.display().to_string(),
+            model: config.pretrained_model.to_string(),
             config: config.to_json(),
             total_steps,
             metrics: earlier.metrics,
