@@ -120,7 +120,7 @@ impl<'a> Remote<'a> {
         table.truncate(max_rows.unwrap_or(usize::MAX));
         let mut pictures = Vec::new();
         for (row, path) in table.pictures() {
-            let inside = path.strip_prefix(&snapshot).ok().and_then(|path| normal(path));
+            let inside = path.strip_prefix(&snapshot).ok().and_then(normal);
             let known = inside.filter(|path| self.listing.file(path).is_some());
             let refuse = || DataError::row(name, row, format!("{}: no file of the data set", path.display()));
             pictures.push(known.ok_or_else(refuse)?);
