@@ -45,6 +45,9 @@ pub enum DataError {
         /// What is wrong with it, and what would fit.
         reason: String,
     },
+    /// The Hub does not give the data set, or its cache does not hold it.
+    #[error(transparent)]
+    Hub(#[from] cogview4_hub::HubError),
     /// A file that cannot be written.
     #[error(transparent)]
     Write(#[from] cogview4_model::ModelError),

@@ -17,7 +17,7 @@ pub use lock::FolderLock;
 pub use pack::{Pack, PackKey};
 pub use source::{
     Columns, Dataset, DatasetFiles, DatasetOptions, Picture, Row, TrainData, choose_converted_files, choose_files,
-    first_rows, open_dataset, open_held_out, open_jsonl, open_train_data,
+    first_rows, open_dataset, open_held_out, open_jsonl, open_source, open_train_data,
 };
 pub use transform::ImageTransform;
 pub use writer::write_parquet;

@@ -6,6 +6,7 @@ mod columns;
 mod dataset;
 mod files;
 mod formats;
+mod hub;
 mod open;
 mod parquet;
 mod patterns;
@@ -17,6 +18,7 @@ pub use self::{
     columns::Columns,
     dataset::{Dataset, TrainData, first_rows},
     files::{DatasetFiles, choose_converted_files, choose_files},
+    hub::open_source,
     open::{DatasetOptions, open_dataset, open_held_out, open_jsonl, open_train_data},
     row::{Picture, Row},
 };

@@ -22,6 +22,8 @@ pub struct DatasetOptions<'a> {
     pub config_name: Option<&'a str>,
     /// Only the first rows to train on, this many; files behind them are not opened.
     pub max_rows: Option<usize>,
+    /// Only the first rows to measure on, this many.
+    pub max_held_out_rows: Option<usize>,
 }
 
 /// Opens a local data set: a parquet file, or a folder with parquet files or with pictures and `metadata.jsonl` or
@@ -53,7 +55,8 @@ pub fn open_held_out(path: &Path, columns: &Columns) -> Result<Option<Box<dyn Da
         return Ok(None);
     }
     let (folder, files) = Folder::choose(path, None)?;
-    folder.open_held_out(files.held_out, columns)
+    let files = files.held_out.map_err(|error| error.inside(path))?;
+    files.map(|files| folder.open(&files, columns, None)).transpose()
 }
 
 /// Opens what a run is given: rows as [`open_dataset`] and [`open_held_out`] find them, of one configuration. Rows to
@@ -62,7 +65,7 @@ pub fn open_held_out(path: &Path, columns: &Columns) -> Result<Option<Box<dyn Da
 /// ```no_run
 /// use cogview4_data::{Columns, DatasetOptions, open_train_data};
 ///
-/// let options = DatasetOptions { config_name: Some("pose"), max_rows: Some(1000) };
+/// let options = DatasetOptions { config_name: Some("pose"), max_rows: Some(1000), ..DatasetOptions::default() };
 /// let data = open_train_data("controls".as_ref(), options, &Columns::default())?;
 /// println!("{} rows to train on", data.train.len());
 /// # Ok::<(), cogview4_data::DataError>(())
@@ -72,11 +75,28 @@ pub fn open_held_out(path: &Path, columns: &Columns) -> Result<Option<Box<dyn Da
 /// As [`open_dataset`], and [`DataError::Setting`] where a configuration must be chosen or is not there.
 pub fn open_train_data(path: &Path, options: DatasetOptions<'_>, columns: &Columns) -> Result<TrainData> {
     let (folder, files) = Folder::choose(path, options.config_name)?;
-    let mut train = folder.open(&files.train, columns, options.max_rows)?;
-    if let Some(rows) = options.max_rows {
-        train = first_rows(train, rows);
-    }
-    let (held_out, held_out_error) = match folder.open_held_out(files.held_out, columns) {
+    let open = |files: &[String], max_rows| folder.open(files, columns, max_rows);
+    train_data(files, options, path, open)
+}
+
+/// Opens both splits of a data set, each as far as its rows are needed. `root` is its folder or name, for messages.
+pub(super) fn train_data(
+    files: DatasetFiles,
+    options: DatasetOptions<'_>,
+    root: &Path,
+    open: impl Fn(&[String], Option<usize>) -> Result<Box<dyn Dataset>>,
+) -> Result<TrainData> {
+    let first = |files: &[String], max_rows: Option<usize>| -> Result<Box<dyn Dataset>> {
+        let rows = open(files, max_rows)?;
+        Ok(match max_rows {
+            Some(count) => first_rows(rows, count),
+            None => rows,
+        })
+    };
+    let train = first(&files.train, options.max_rows)?;
+    let held_out = files.held_out.map_err(|error| error.inside(root));
+    let held_out = held_out.and_then(|files| files.map(|files| first(&files, options.max_held_out_rows)).transpose());
+    let (held_out, held_out_error) = match held_out {
         Ok(held_out) => (held_out, None),
         Err(error) => (None, Some(error.to_string())),
     };
@@ -93,14 +113,13 @@ pub fn open_jsonl(path: &Path, columns: &Columns) -> Result<Box<dyn Dataset>> {
 
 /// The files of a data set on the disk, by their paths from its folder on.
 struct Folder {
-    root: PathBuf,
     files: BTreeMap<String, PathBuf>,
 }
 
 impl Folder {
     /// The folder with the files of a configuration; a parquet file is a data set of itself.
     fn choose(path: &Path, config: Option<&str>) -> Result<(Self, DatasetFiles)> {
-        let mut folder = Self { root: path.into(), files: BTreeMap::new() };
+        let mut folder = Self { files: BTreeMap::new() };
         if path.is_file() && holds_rows(&path.to_string_lossy()) {
             if config.is_some() {
                 let reason = format!("{} is a file, which has no configurations", path.display());
@@ -144,16 +163,10 @@ impl Folder {
     fn open(&self, files: &[String], columns: &Columns, max_rows: Option<usize>) -> Result<Box<dyn Dataset>> {
         open_files(files, |name| Ok(self.files[name].clone()), columns, max_rows)
     }
-
-    fn open_held_out(&self, files: Result<Option<Vec<String>>>, columns: &Columns) -> Result<Option<Box<dyn Dataset>>> {
-        let files = files.map_err(|error| error.inside(&self.root))?;
-        files.map(|files| self.open(&files, columns, None)).transpose()
-    }
 }
 
-/// Opens files that hold rows: parquet files in turn, as far as rows are needed, else the first table. `place` says
-/// where a file is, and may have to fetch it.
-pub(super) fn open_files(
+/// Opens files that hold rows: parquet files in turn, as far as rows are needed, else the first table.
+fn open_files(
     files: &[String],
     mut place: impl FnMut(&str) -> Result<PathBuf>,
     columns: &Columns,
@@ -209,14 +222,17 @@ mod tests {
         {
             write_parquet(&folder.path().join(format!("{file}.parquet")), &[caption]);
         }
-        let pose = DatasetOptions { config_name: Some("pose"), max_rows: None };
+        let pose = DatasetOptions { config_name: Some("pose"), ..DatasetOptions::default() };
         let found = (vec!["p".to_string()], vec!["t".to_string()]);
         assert_eq!(opened(folder.path(), pose).unwrap(), found, "a folder");
         let readme =
             "---\nconfigs:\n- config_name: pose\n  data_files: canny/*\n- config_name: c\n  data_dir: pose\n---\n";
         std::fs::write(folder.path().join("README.md"), readme).unwrap();
         assert_eq!(opened(folder.path(), pose).unwrap().0, ["c"], "the README decides");
-        assert_eq!(opened(folder.path(), DatasetOptions { config_name: Some("c"), max_rows: None }).unwrap(), found);
+        assert_eq!(
+            opened(folder.path(), DatasetOptions { config_name: Some("c"), ..DatasetOptions::default() }).unwrap(),
+            found
+        );
         let error = opened(folder.path(), DatasetOptions::default()).unwrap_err();
         assert!(error.ends_with("give one of: pose, c"), "{error}");
         std::fs::write(folder.path().join("README.md"), "---\nconfigs: [\n---\n").unwrap();
@@ -245,7 +261,7 @@ mod tests {
         write_parquet(&shard(0), &["a", "b"]);
         write_parquet(&shard(1), &["c", "d"]);
         std::fs::write(shard(2), "cut off").unwrap();
-        let first = |rows| opened(folder.path(), DatasetOptions { config_name: None, max_rows: Some(rows) });
+        let first = |rows| opened(folder.path(), DatasetOptions { max_rows: Some(rows), ..DatasetOptions::default() });
         for (count, expected) in [(1, &["a"][..]), (2, &["a", "b"]), (3, &["a", "b", "c"]), (4, &["a", "b", "c", "d"])]
         {
             assert_eq!(first(count).unwrap().0, expected);

@@ -21,6 +21,8 @@ pub(super) struct ParquetDataset {
     columns: Columns,
     /// All columns of the first file.
     names: Vec<String>,
+    /// Whether pictures may be files beside the data set.
+    may_name_files: bool,
     last: Mutex<Option<(usize, Arc<Vec<Row>>)>>,
 }
 
@@ -62,7 +64,13 @@ impl ParquetDataset {
             }
         }
         let names = names.unwrap_or_default();
-        Ok(Self { groups, columns: columns.clone(), names, last: Mutex::new(None) })
+        Ok(Self { groups, columns: columns.clone(), names, may_name_files: true, last: Mutex::new(None) })
+    }
+
+    /// The same for files from elsewhere, whose rows must not name files of this machine.
+    pub(super) fn without_files(mut self) -> Self {
+        self.may_name_files = false;
+        self
     }
 
     fn group_of(&self, index: usize) -> (usize, &Group) {
@@ -94,8 +102,12 @@ impl ParquetDataset {
             let found = record.get_column_iter().find(|(name, _)| *name == column);
             found.map(|(_, field)| field).ok_or_else(|| format!("`{column}` is missing"))
         };
-        let image =
-            |column: &String| picture(field(column)?, folder).ok_or_else(|| format!("`{column}` is not a picture"));
+        let image = |column: &String| match picture(field(column)?, folder) {
+            Some(Picture::File(_)) if !self.may_name_files => {
+                Err(format!("`{column}` is the path of a picture, and not the picture: that needs a local copy"))
+            }
+            found => found.ok_or_else(|| format!("`{column}` is not a picture")),
+        };
         let caption = &self.columns.caption;
         Ok(Row {
             image: image(&self.columns.image)?,

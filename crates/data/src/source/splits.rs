@@ -84,12 +84,17 @@ fn has_word(name: &str, words: &[&str], may_end: bool) -> bool {
 /// The split in `data/SPLIT-00000-of-00001*.*`.
 fn sharded_split(file: &str) -> Option<&str> {
     let name = file.strip_prefix("data/").filter(|name| !name.contains('/'))?;
-    let is_digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());
-    name.match_indices("-of-").find_map(|(at, middle)| {
-        let (before, after) = (&name[..at], &name[at + middle.len()..]);
-        let (split, shard) = before.rsplit_once('-')?;
-        let is_count = is_digits(after.get(..5)?) && after[5..].contains('.');
-        (is_digits(shard) && is_count && !split.is_empty()).then_some(split)
+    shard_of(name).map(|(split, ..)| split)
+}
+
+/// Of `PREFIX-00000-of-00001*.*`: what is before the numbers, the shard's number from 0, and how many there are.
+pub(super) fn shard_of(file: &str) -> Option<(&str, usize, usize)> {
+    let number = |text: &str| text.parse().ok().filter(|_| text.len() == 5 && text.bytes().all(|c| c.is_ascii_digit()));
+    file.match_indices("-of-").find_map(|(at, middle)| {
+        let (before, after) = (&file[..at], &file[at + middle.len()..]);
+        let (prefix, shard) = before.rsplit_once('-')?;
+        let (index, count) = (number(shard)?, number(after.get(..5)?)?);
+        (after[5..].contains('.') && !prefix.is_empty()).then_some((prefix, index, count))
     })
 }
 

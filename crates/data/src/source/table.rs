@@ -48,6 +48,23 @@ impl TableDataset {
     }
 }
 
+impl TableDataset {
+    /// Leaves out the rows after the first `rows`.
+    pub(super) fn truncate(&mut self, rows: usize) {
+        self.rows.truncate(rows);
+    }
+
+    /// Number of the row and file of each picture.
+    pub(super) fn pictures(&self) -> impl Iterator<Item = (usize, &Path)> {
+        self.rows.iter().flat_map(|(number, row)| {
+            [&row.image, &row.conditioning_image].into_iter().filter_map(|picture| match picture {
+                Picture::File(path) => Some((*number, path.as_path())),
+                Picture::Bytes(_) => None,
+            })
+        })
+    }
+}
+
 impl Dataset for TableDataset {
     fn len(&self) -> usize {
         self.rows.len()

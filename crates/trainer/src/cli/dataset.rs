@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use cogview4_data::{Columns, Dataset, DatasetOptions, TrainData, first_rows, open_jsonl, open_train_data};
 
-use crate::error::{Result, TrainError};
+use crate::{
+    error::{Result, TrainError},
+    validation::Probe,
+};
 
 /// A data set that is not opened yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +43,11 @@ impl DataConfig {
     pub fn open(&self) -> Result<TrainData> {
         let (name, data) = match &self.source {
             DataSource::Dataset { path, config_name } => {
-                let options = DatasetOptions { config_name: config_name.as_deref(), max_rows: self.max_train_samples };
+                let options = DatasetOptions {
+                    config_name: config_name.as_deref(),
+                    max_rows: self.max_train_samples,
+                    max_held_out_rows: Some(Probe::MAX_ROWS),
+                };
                 ("dataset_name", open_train_data(path, options, &self.columns)?)
             }
             DataSource::Jsonl(path) => {

@@ -21,7 +21,7 @@ pub(super) fn open(args: &InspectArgs) -> Result<Box<dyn Dataset>> {
     if has_extension(&args.path, "jsonl") {
         return Ok(open_jsonl(&args.path, &columns)?);
     }
-    let options = DatasetOptions { config_name: args.dataset_config_name.as_deref(), max_rows: None };
+    let options = DatasetOptions { config_name: args.dataset_config_name.as_deref(), ..DatasetOptions::default() };
     Ok(open_train_data(&args.path, options, &columns)?.train)
 }
 
