@@ -11,7 +11,7 @@ use image::RgbImage;
 use crate::support::{MODEL_TOLERANCE, Parts, assert_close, device, fixtures, json};
 
 /// An example's binary beside this test's; `cargo test` builds it, `cargo test --test suite` does not.
-fn example(name: &str) -> PathBuf {
+pub(crate) fn example(name: &str) -> PathBuf {
     let here = std::env::current_exe().unwrap();
     let profile = here.ancestors().nth(2).unwrap();
     let path = profile.join("examples").join(name).with_extension(std::env::consts::EXE_EXTENSION);

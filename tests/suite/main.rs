@@ -8,6 +8,7 @@ mod canny;
 mod cli;
 mod folder;
 mod hostile;
+mod hub;
 mod images;
 mod parameters;
 mod rng;

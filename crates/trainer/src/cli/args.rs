@@ -158,7 +158,7 @@ pub struct Args {
     /// `no`, or `bf16`: weights and matrix products in bfloat16, with f32 masters
     #[arg(long)]
     pub mixed_precision: Option<String>,
-    /// Data set: a parquet file, or a folder of parquet files or of pictures with metadata
+    /// Data set: a name on the Hub, a parquet file, or a folder of parquet files or of pictures with metadata
     #[arg(long)]
     pub dataset_name: Option<PathBuf>,
     /// Configuration of the data set, of those in its README.md; without one a folder in it [default: `default`]

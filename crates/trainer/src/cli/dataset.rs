@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use cogview4_data::{Columns, Dataset, DatasetOptions, TrainData, first_rows, open_jsonl, open_train_data};
+use cogview4_data::{Columns, Dataset, DatasetOptions, TrainData, first_rows, open_jsonl, open_source};
+use cogview4_hub::{Hub, Source};
 
 use crate::{
     error::{Result, TrainError},
@@ -10,10 +11,12 @@ use crate::{
 };
 
 /// A data set that is not opened yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct DataConfig {
     /// Where rows come from.
     pub source: DataSource,
+    /// The Hub that names are of.
+    pub hub: Hub,
     /// Names of the columns.
     pub columns: Columns,
     /// Only the first rows, this many.
@@ -23,10 +26,10 @@ pub struct DataConfig {
 /// Where rows come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DataSource {
-    /// `--dataset_name`: a parquet file or a folder, and `--dataset_config_name`.
+    /// `--dataset_name`: a parquet file, a folder or a name on the Hub, and `--dataset_config_name`.
     Dataset {
-        /// The file or folder.
-        path: PathBuf,
+        /// The file, folder or name.
+        source: Source,
         /// The configuration, of those that it has.
         config_name: Option<String>,
     },
@@ -42,13 +45,13 @@ impl DataConfig {
     /// No data set, a broken one, or one without rows.
     pub fn open(&self) -> Result<TrainData> {
         let (name, data) = match &self.source {
-            DataSource::Dataset { path, config_name } => {
+            DataSource::Dataset { source, config_name } => {
                 let options = DatasetOptions {
                     config_name: config_name.as_deref(),
                     max_rows: self.max_train_samples,
                     max_held_out_rows: Some(Probe::MAX_ROWS),
                 };
-                ("dataset_name", open_train_data(path, options, &self.columns)?)
+                ("dataset_name", open_source(source, &self.hub, options, &self.columns)?)
             }
             DataSource::Jsonl(path) => {
                 let rows = open_jsonl(path, &self.columns)?;

@@ -18,7 +18,7 @@ use crate::error::{Result, TrainError};
 #[command(rename_all = "snake_case")]
 pub struct InspectArgs {
     /// Weights (a safetensors file, the folder of a pipeline, a component or a checkpoint) or a data set (a parquet or
-    /// JSON lines file, a folder)
+    /// JSON lines file, a folder, a name on the Hub)
     pub path: PathBuf,
     /// Other weights, to compare with; the status is 1 where they differ
     pub other: Option<PathBuf>,

@@ -6,13 +6,18 @@ mod check;
 mod convert;
 mod dataset;
 mod inspect;
+mod interrupt;
 mod resolve;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use cogview4_data::DataError;
 
+use self::interrupt::{INTERRUPTED, StoppableProgress};
 use crate::{
     error::TrainError,
     run::{TrainOutcome, Trainer},
@@ -56,7 +61,7 @@ fn train(args: Args) -> Result<()> {
     let mut asked: Option<Instant> = None;
     let on_signal = move || match asked {
         // Whoever asks again does not want to wait for the end of the step.
-        Some(at) if at.elapsed() > ONE_WISH => std::process::exit(130),
+        Some(at) if at.elapsed() > ONE_WISH => std::process::exit(INTERRUPTED),
         Some(_) => {}
         None => {
             asked = Some(Instant::now());
@@ -64,7 +69,10 @@ fn train(args: Args) -> Result<()> {
         }
     };
     let run = || -> Result<TrainOutcome, TrainError> {
-        let (config, data) = args.resolve()?;
+        let (mut config, mut data) = args.resolve()?;
+        let progress = Arc::new(StoppableProgress::new(stop.clone()));
+        config.hub = config.hub.with_progress(progress.clone());
+        data.hub = data.hub.with_progress(progress);
         let trainer = Trainer::stoppable(config, data.open()?, stop)?;
         for note in trainer.notes() {
             cogview4_cli::note(&format!("note: {note}"));

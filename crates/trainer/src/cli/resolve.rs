@@ -43,7 +43,7 @@ impl Args {
     pub fn data(&self) -> Result<DataConfig> {
         let source = match (&self.dataset_name, &self.jsonl_for_train) {
             (Some(path), None) => {
-                DataSource::Dataset { path: path.clone(), config_name: self.dataset_config_name.clone() }
+                DataSource::Dataset { source: path.into(), config_name: self.dataset_config_name.clone() }
             }
             (None, Some(path)) => DataSource::Jsonl(path.clone()),
             (Some(_), Some(_)) => {
@@ -58,7 +58,7 @@ impl Args {
         lay(&mut columns.image, self.image_column.clone());
         lay(&mut columns.conditioning_image, self.conditioning_image_column.clone());
         lay(&mut columns.caption, self.caption_column.clone());
-        Ok(DataConfig { source, columns, max_train_samples: self.max_train_samples })
+        Ok(DataConfig { source, hub: self.hub(), columns, max_train_samples: self.max_train_samples })
     }
 
     /// Where the models come from, with the Hub of the environment.
@@ -66,7 +66,6 @@ impl Args {
     /// # Errors
     /// A revision of a folder.
     pub(super) fn pipeline(&self) -> Result<PipelineSource> {
-        let hub = Hub::from_env();
         let path = self.pretrained_model_name_or_path.clone().unwrap_or_default();
         let pipeline = Source::from(path);
         if let (Source::Folder(folder), Some(_)) = (&pipeline, &self.revision) {
@@ -77,11 +76,16 @@ impl Args {
             pipeline: pipeline.with_revision(self.revision.clone()),
             transformer: self.transformer.clone().map(Source::from),
             variant: self.variant.clone(),
-            hub: match &self.cache_dir {
-                Some(folder) => hub.with_cache_dir(folder),
-                None => hub,
-            },
+            hub: self.hub(),
         })
+    }
+
+    /// The Hub of the environment.
+    fn hub(&self) -> Hub {
+        match &self.cache_dir {
+            Some(folder) => Hub::from_env().with_cache_dir(folder),
+            None => Hub::from_env(),
+        }
     }
 
     /// The run, without its data.

@@ -6,6 +6,7 @@ mod check;
 mod data;
 mod faults;
 mod flags;
+mod hub;
 mod learning;
 mod looking;
 mod models;

@@ -2,7 +2,8 @@
 
 use std::{io::Write, path::Path};
 
-use cogview4_data::{Columns, Dataset, DatasetOptions, Picture, open_jsonl, open_train_data};
+use cogview4_data::{Columns, Dataset, DatasetOptions, Picture, open_jsonl, open_source};
+use cogview4_hub::{Hub, Source};
 
 use super::{InspectArgs, PictureColumn, has_extension, on_output};
 use crate::{
@@ -21,8 +22,13 @@ pub(super) fn open(args: &InspectArgs) -> Result<Box<dyn Dataset>> {
     if has_extension(&args.path, "jsonl") {
         return Ok(open_jsonl(&args.path, &columns)?);
     }
-    let options = DatasetOptions { config_name: args.dataset_config_name.as_deref(), ..DatasetOptions::default() };
-    Ok(open_train_data(&args.path, options, &columns)?.train)
+    let options = DatasetOptions {
+        config_name: args.dataset_config_name.as_deref(),
+        // Of a data set on the Hub, no more is downloaded than holds the row.
+        max_rows: args.save.as_ref().map(|_| args.row.unwrap_or(0).saturating_add(1)),
+        ..DatasetOptions::default()
+    };
+    Ok(open_source(&Source::from(&args.path), &Hub::from_env(), options, &columns)?.train)
 }
 
 pub(super) fn show(dataset: &dyn Dataset, out: &mut dyn Write) -> Result<()> {
