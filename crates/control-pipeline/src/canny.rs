@@ -75,6 +75,12 @@ impl CannyDetector {
         Ok(resize_opencv(&edges, width, height, Interpolation::Linear))
     }
 
+    /// White edges on black, as RGB, at the picture's own size, whatever that and the resolutions are. Thresholds that are
+    /// no numbers find nothing.
+    pub fn edges(&self, image: &RgbImage) -> RgbImage {
+        canny(image, self.low_threshold, self.high_threshold)
+    }
+
     /// The F1 score, with a tolerance of one pixel, of the edges found in a picture against the edge map that it was to
     /// follow.
     ///

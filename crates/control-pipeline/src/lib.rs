@@ -12,7 +12,7 @@ mod tokenizer;
 
 pub use canny::CannyDetector;
 pub use error::{PipelineError, Result};
-pub use fidelity::edge_f1;
+pub use fidelity::{EdgeAgreement, blur_ssim, colour_distance, edge_f1, palette_distance};
 pub use image::{
     Filter, PictureError, VaeImageProcessor, check_image_output, decode_image, encode_png, load_image, numbered,
     open_image, resize, save_image, shown,

@@ -28,7 +28,7 @@ pub use config::{
     CaptionChoice, Packing, Recipe, Resume, TrainConfig, ValidationConfig, ValidationPair, WeightingSigma,
 };
 pub use error::{Result, TrainError};
-pub use metrics::{StepMetrics, Validation, ValidationImage};
+pub use metrics::{Fidelity, StepMetrics, Validation, ValidationImage};
 pub use optimizer::{AdamW, AdamWConfig, Gradients, MomentStore, MomentsInMemory};
 pub use run::{Callbacks, TrainOutcome, Trainer};
 pub use schedule::{

@@ -52,13 +52,13 @@ pub struct Validation {
     pub control_gain: Option<f64>,
     /// Norm of the weights that take the control latents.
     pub control_norm: f64,
-    /// How well the pictures follow their control images, where those are edge maps: the mean F1 score of the edges
-    /// found in a picture again, with a tolerance of one pixel.
-    #[serde(default)]
-    pub edge_f1: Option<f64>,
-    /// The same against the control image of another pair: what chance gives.
-    #[serde(default)]
-    pub edge_f1_shuffled: Option<f64>,
+    /// How well the pictures follow their control images, on average.
+    #[serde(flatten)]
+    pub fidelity: Fidelity,
+    /// What the training rows' control images are of their pictures, and so what of the fidelity is measured; empty where
+    /// no pictures are generated.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub controls: String,
     /// What the probe consists of.
     pub probe: String,
     /// The pictures that were generated.
@@ -76,10 +76,9 @@ impl Validation {
             ("validation/loss_zero", self.loss_zero),
             ("validation/control_gain", self.control_gain),
             ("validation/control_norm", Some(self.control_norm)),
-            ("validation/edge_f1", self.edge_f1),
-            ("validation/edge_f1_shuffled", self.edge_f1_shuffled),
         ];
-        scalars.into_iter().filter_map(|(tag, value)| Some((tag, value?))).collect()
+        let measured = scalars.into_iter().filter_map(|(tag, value)| Some((tag, value?)));
+        measured.chain(self.fidelity.scalars()).collect()
     }
 }
 
@@ -97,10 +96,76 @@ pub struct ValidationImage {
     pub seed: u64,
     /// Its prompt.
     pub prompt: String,
-    /// F1 score of its edges against its control image, where that is an edge map.
-    #[serde(default)]
+    /// How well it follows its control image.
+    #[serde(flatten)]
+    pub fidelity: Fidelity,
+}
+
+/// How well pictures follow their control images. Only what means something is there: edges where control images are edge
+/// maps, blurred likeness where they are copies, colours where they are those of the pictures; of poses, depth and
+/// segmentation nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Fidelity {
+    /// The part of the picture's edges that the control image has, within one pixel for each 512 of the side.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edge_precision: Option<f64>,
+    /// The part of the control image's edges that the picture has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edge_recall: Option<f64>,
+    /// The harmonic mean of both.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub edge_f1: Option<f64>,
-    /// The same against the control image of another pair.
-    #[serde(default)]
+    /// The same against the control image of another pair: what chance gives.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub edge_f1_shuffled: Option<f64>,
+    /// SSIM of picture and control image after both are blurred, 1 at best.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blur_ssim: Option<f64>,
+    /// The same against the control image of another pair.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blur_ssim_shuffled: Option<f64>,
+    /// Mean distance of the colours of picture and control image in CIELAB, 0 at best.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub colour_distance: Option<f64>,
+    /// The same against the control image of another pair.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub colour_distance_shuffled: Option<f64>,
+}
+
+impl Fidelity {
+    /// What was measured, by tag.
+    fn scalars(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        let scalars = [
+            ("validation/edge_precision", self.edge_precision),
+            ("validation/edge_recall", self.edge_recall),
+            ("validation/edge_f1", self.edge_f1),
+            ("validation/edge_f1_shuffled", self.edge_f1_shuffled),
+            ("validation/blur_ssim", self.blur_ssim),
+            ("validation/blur_ssim_shuffled", self.blur_ssim_shuffled),
+            ("validation/colour_distance", self.colour_distance),
+            ("validation/colour_distance_shuffled", self.colour_distance_shuffled),
+        ];
+        scalars.into_iter().filter_map(|(tag, value)| Some((tag, value?)))
+    }
+
+    /// The mean of each value over the pictures that have it.
+    pub(crate) fn mean<'a>(all: impl Iterator<Item = &'a Self> + Clone) -> Self {
+        let mean = |value: fn(&Self) -> Option<f64>| {
+            let (sum, count) =
+                all.clone().filter_map(value).fold((0.0, 0_u32), |(sum, count), value| (sum + value, count + 1));
+            (count > 0).then(|| sum / f64::from(count))
+        };
+        Self {
+            edge_precision: mean(|fidelity| fidelity.edge_precision),
+            edge_recall: mean(|fidelity| fidelity.edge_recall),
+            edge_f1: mean(|fidelity| fidelity.edge_f1),
+            edge_f1_shuffled: mean(|fidelity| fidelity.edge_f1_shuffled),
+            blur_ssim: mean(|fidelity| fidelity.blur_ssim),
+            blur_ssim_shuffled: mean(|fidelity| fidelity.blur_ssim_shuffled),
+            colour_distance: mean(|fidelity| fidelity.colour_distance),
+            colour_distance_shuffled: mean(|fidelity| fidelity.colour_distance_shuffled),
+        }
+    }
 }

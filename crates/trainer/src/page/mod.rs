@@ -2,6 +2,8 @@
 
 mod html;
 mod lint;
+mod plot;
 
 pub(crate) use html::{PictureSource, figure, page};
 pub(crate) use lint::lint_page;
+pub(crate) use plot::{BLUE, GREEN, Line, ORANGE, PALE, PURPLE, plot, smoothed, svg};

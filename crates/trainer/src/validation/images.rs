@@ -11,15 +11,16 @@ use cogview4_model::{
     AutoencoderKl, CogView4Transformer, FlowMatchEulerScheduler, TorchGenerator, files::check_writable,
     scheduler::StepSchedule, transformer::SizeConditions,
 };
+use image::RgbImage;
 
 use super::{
     control::{ControlPicture, FOLDER},
-    edges::fidelity,
+    kind::ControlKind,
 };
 use crate::{
     config::TrainConfig,
     error::{Result, make_folder},
-    metrics::ValidationImage,
+    metrics::{Fidelity, ValidationImage},
     samples::{BatchMaker, SampleEncoder},
     stop::StopFlag,
 };
@@ -40,6 +41,8 @@ pub(crate) fn check_folder(config: &TrainConfig) -> Result<()> {
 /// Everything that generating needs but the transformer.
 pub(crate) struct ValidationImages {
     pub controls: Vec<ControlPicture>,
+    /// What is measured of the pictures.
+    pub kind: ControlKind,
     /// Of each control picture: normalised control latents `[1, C, h, w]`, and the prompt.
     inputs: Vec<(Tensor<4>, PromptEmbeds)>,
     negative: PromptEmbeds,
@@ -53,6 +56,7 @@ impl ValidationImages {
     pub(crate) fn prepare(
         config: &TrainConfig,
         controls: Vec<ControlPicture>,
+        kind: ControlKind,
         encoder: &SampleEncoder,
     ) -> Result<Self> {
         let (strict, device) = (config.recipe.strict_text_mask, &encoder.encoders.device);
@@ -66,6 +70,7 @@ impl ValidationImages {
         }
         Ok(Self {
             controls,
+            kind,
             inputs,
             negative: prompt_embeds(encoder.text("")?, strict, device),
             vae: encoder.encoders.vae()?.clone(),
@@ -116,19 +121,25 @@ impl ValidationImages {
                 let pixels = self.vae.decode(self.vae.denormalize(latents));
                 let picture = &VaeImageProcessor.postprocess(pixels)[0];
                 save_image(picture, &self.output_dir.join(&file))?;
-                let fidelity = fidelity(picture, &self.controls, pair);
                 images.push(ValidationImage {
                     file,
                     pair: pair + 1,
                     repeat: repeat + 1,
                     seed,
                     prompt: control.prompt.clone(),
-                    edge_f1: fidelity.map(|fidelity| fidelity.own),
-                    edge_f1_shuffled: fidelity.and_then(|fidelity| fidelity.shuffled),
+                    fidelity: self.fidelity(picture, pair),
                 });
             }
         }
         Ok(Some(images))
+    }
+
+    /// How well a picture of a pair follows its control image; another pair's says what chance gives.
+    fn fidelity(&self, picture: &RgbImage, pair: usize) -> Fidelity {
+        let own = &self.controls[pair].image;
+        let mut others = (1..self.controls.len()).map(|step| &self.controls[(pair + step) % self.controls.len()].image);
+        let other = others.find(|other| *other != own);
+        self.kind.measure.map_or(Fidelity::default(), |measure| measure.fidelity(picture, own, other))
     }
 }
 

@@ -1,10 +1,12 @@
 //! Validation: whether control is being learned, in numbers ([`probe`]), in pictures ([`images`]), and in whether those
-//! follow their control images ([`edges`]). It draws its numbers from streams of its own and
-//! changes nothing of the training.
+//! follow their control images ([`measure`], where [`kind`] finds that it means something). It draws its numbers from
+//! streams of its own and changes nothing of the training.
 
 mod control;
-mod edges;
 mod images;
+mod kind;
+mod lines;
+mod measure;
 mod probe;
 
 use cogview4_model::CogView4Transformer;
@@ -12,7 +14,7 @@ use cogview4_model::CogView4Transformer;
 use crate::{
     config::TrainConfig,
     error::Result,
-    metrics::Validation,
+    metrics::{Fidelity, Validation},
     samples::{BatchMaker, Rows, SampleEncoder},
     stop::StopFlag,
 };
@@ -21,7 +23,7 @@ pub(crate) use control::{ControlPicture, FOLDER, load_controls};
 pub(crate) use images::check_folder;
 pub(crate) use probe::Probe;
 
-use self::images::ValidationImages;
+use self::{images::ValidationImages, kind::ControlKind};
 
 /// The rows that are measured on.
 pub(crate) struct ProbeRows<'a> {
@@ -64,7 +66,10 @@ impl Validator {
         };
         let images = match controls.is_empty() {
             true => None,
-            false => Some(ValidationImages::prepare(config, controls, encoder)?),
+            false => {
+                let kind = ControlKind::find(rows.train, config.recipe.resolution);
+                Some(ValidationImages::prepare(config, controls, kind, encoder)?)
+            }
         };
         Ok(Self { probe, probe_rows, images })
     }
@@ -98,16 +103,11 @@ impl Validator {
             loss_zero: part(2),
             control_gain: losses.map(|[true_, shuffled, _]| (shuffled - true_) / true_).filter(|gain| gain.is_finite()),
             control_norm: model.control_norm(),
-            edge_f1: mean(images.iter().filter_map(|image| image.edge_f1)),
-            edge_f1_shuffled: mean(images.iter().filter_map(|image| image.edge_f1_shuffled)),
+            fidelity: Fidelity::mean(images.iter().map(|image| &image.fidelity)),
+            controls: self.images.as_ref().map_or(String::new(), |images| images.kind.to_string()),
             probe: self.probe_rows.clone(),
             images,
             seconds: start.elapsed().as_secs_f64(),
         }))
     }
-}
-
-fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let (sum, count) = values.fold((0.0, 0_u32), |(sum, count), value| (sum + value, count + 1));
-    (count > 0).then(|| sum / f64::from(count))
 }

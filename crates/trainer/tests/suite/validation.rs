@@ -159,3 +159,34 @@ fn control_gain_shows_whether_control_is_learned() {
     let shuffled = gains(Box::new(Shuffled(figures())), "shuffled");
     assert!(shuffled.iter().all(|(_, gain)| *gain < 0.01), "{shuffled:?}");
 }
+
+#[test]
+fn edges_are_measured_only_where_controls_are_edges_of_their_pictures() {
+    let workplace = Workplace::new();
+    let common = ["--resolution", "64", "--max_train_steps", "1"];
+    let last = |output: &str| workplace.json_lines(&format!("{output}/validation.jsonl")).pop().unwrap();
+    let page = |output: &str| fs::read_to_string(workplace.path(output).join("report.html")).unwrap();
+
+    workplace.succeeds(&[PAIRS, &common, &["--output_dir", "outlines"]].concat());
+    let line = last("outlines");
+    let controls = line["controls"].as_str().unwrap();
+    assert!(controls.starts_with("the controls are edges of their pictures: F1 0."), "{controls}");
+    for found in [&line, &line["images"][0]] {
+        for key in ["edge_precision", "edge_recall", "edge_f1", "edge_f1_shuffled"] {
+            assert!((0.0..=1.0).contains(&found[key].as_f64().unwrap()), "{key}: {found}");
+        }
+        let [precision, recall, f1] =
+            ["edge_precision", "edge_recall", "edge_f1"].map(|key| found[key].as_f64().unwrap());
+        assert!(precision.min(recall) <= f1 && f1 <= precision.max(recall) && found.get("blur_ssim").is_none());
+    }
+    assert!(page("outlines").contains("Edges of the control found") && page("outlines").contains("precision 0."));
+
+    let figures = assets().join("figures.parquet");
+    let flags = ["--output_dir", "skeletons", "--dataset_name", figures.to_str().unwrap()];
+    workplace.succeeds(&[PAIRS, &common, &flags].concat());
+    let line = last("skeletons");
+    let reason = "not measured: the controls are not edges of their pictures";
+    assert!(line["controls"].as_str().unwrap().starts_with(reason), "{line}");
+    assert!(line.get("edge_f1").is_none() && line["images"][0].get("edge_f1").is_none());
+    assert!(page("skeletons").contains(reason) && !page("skeletons").contains("Edges of the control found"));
+}

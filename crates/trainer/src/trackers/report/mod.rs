@@ -1,6 +1,6 @@
 //! `report.html`: one file that shows a run while it goes on and after it, in any browser.
 
-mod plot;
+mod plots;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +12,7 @@ use std::{
 use cogview4_model::files::write_atomic;
 use maud::{Markup, html};
 
-use self::plot::{BLUE, GREEN, Line, ORANGE, PALE, plot, smoothed};
+use self::plots::{DECAY, plots};
 use super::{
     json_lines::Earlier,
     samples::DatasetSample,
@@ -21,16 +21,14 @@ use super::{
 use crate::{
     config::TrainConfig,
     error::Result,
-    metrics::{StepMetrics, Validation},
-    page::{PictureSource, figure, page},
+    metrics::{Fidelity, StepMetrics, Validation, ValidationImage},
+    page::{PictureSource, figure, page, smoothed},
 };
 
 /// Written again at most this often, but for validations and the end.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// A browser that shows a running run reads the page again after this many seconds.
 const REFRESH: u32 = 10;
-/// Smoothing of the loss, as in TensorBoard.
-const DECAY: f64 = 0.9;
 
 /// All that the page shows.
 pub(crate) struct Report {
@@ -69,7 +67,7 @@ impl Tracker for Report {
 
 struct ShownValidation {
     validation: Validation,
-    pictures: Vec<PictureSource>,
+    pictures: Vec<(ValidationImage, PictureSource)>,
 }
 
 struct ShownSample {
@@ -105,9 +103,8 @@ impl Report {
     /// Reads the pictures back; one that is gone is left out.
     fn shown(&self, validation: Validation) -> ShownValidation {
         let folder = self.path.parent().unwrap_or(Path::new(""));
-        let load = |file: &Path| read_image(folder, file).ok();
-        let pictures = validation.images.iter().filter_map(|image| load(&image.file)).map(|image| (&image).into());
-        ShownValidation { pictures: pictures.collect(), validation }
+        let shown = |image: &ValidationImage| Some((image.clone(), (&read_image(folder, &image.file).ok()?).into()));
+        ShownValidation { pictures: validation.images.iter().filter_map(shown).collect(), validation }
     }
 
     fn write(&mut self) -> Result<()> {
@@ -115,7 +112,7 @@ impl Report {
             h1 { "CogView4 Control: " (self.state) }
             p.dim { "fine-tuning " code { (self.model) } }
             (self.facts())
-            (self.plots())
+            (plots(&self.metrics, &self.validations.iter().map(|shown| &shown.validation).collect::<Vec<_>>()))
             (self.validation_pictures())
             (self.dataset_samples())
             h2 { "Configuration" }
@@ -129,7 +126,8 @@ impl Report {
 
     fn facts(&self) -> Markup {
         let fact = |name: &str, value: String| html! { div.fact { b { (value) } span { (name) } } };
-        let loss = smoothed(&self.series(|metrics| metrics.loss), DECAY);
+        let losses: Vec<_> = self.metrics.iter().map(|metrics| (metrics.step as f64, metrics.loss)).collect();
+        let loss = smoothed(&losses, DECAY);
         let gain = self.validations.iter().rev().find_map(|shown| shown.validation.control_gain);
         html! {
             div.facts {
@@ -145,45 +143,6 @@ impl Report {
         }
     }
 
-    fn plots(&self) -> Markup {
-        let loss = self.series(|metrics| metrics.loss);
-        let smooth = smoothed(&loss, DECAY);
-        let line = |name, color, width, points| Line { name, color, width, points };
-        let measured = |value: fn(&Validation) -> Option<f64>| -> Vec<(f64, f64)> {
-            let point = |shown: &ShownValidation| Some((shown.validation.step as f64, value(&shown.validation)?));
-            self.validations.iter().filter_map(point).collect()
-        };
-        let gain = measured(|validation| validation.control_gain.map(|gain| 100.0 * gain));
-        let norm = measured(|validation| Some(validation.control_norm));
-        let probe = [
-            line("own control", BLUE, 2, measured(|validation| validation.loss_true)),
-            line("another's control", ORANGE, 2, measured(|validation| validation.loss_shuffled)),
-            line("no control", GREEN, 2, measured(|validation| validation.loss_zero)),
-        ];
-        let edges = [
-            line("own control", BLUE, 2, measured(|validation| validation.edge_f1)),
-            line("another's control", ORANGE, 2, measured(|validation| validation.edge_f1_shuffled)),
-        ];
-        let has_edges = edges.iter().any(|line| !line.points.is_empty());
-        let rows = self.validations.last().map(|shown| shown.validation.probe.as_str());
-        html! {
-            div.plots {
-                (plot("Loss", &[line("", PALE, 1, loss), line("", BLUE, 2, smooth)]))
-                (plot("Control gain in percent", &[line("", BLUE, 2, gain)]))
-                (plot("Learning rate", &[line("", BLUE, 2, self.series(|metrics| metrics.lr))]))
-                (plot("Gradient norm", &[line("", BLUE, 1, self.series(|metrics| metrics.grad_norm))]))
-                (plot("Loss of the probe", &probe))
-                (plot("Norm of the control weights", &[line("", BLUE, 2, norm)]))
-                @if has_edges { (plot("F1 of the edges found again", &edges)) }
-            }
-            p.dim {
-                "Control gain is how much the loss grows when each sample gets another sample's control image: at 0 the model "
-                "does not look at it. "
-                @if let Some(rows) = rows { "Probe: " (rows) "." }
-            }
-        }
-    }
-
     fn validation_pictures(&self) -> Markup {
         let drawn = || self.validations.iter().rev().filter(|shown| !shown.pictures.is_empty());
         html! {
@@ -194,17 +153,12 @@ impl Report {
                     @if let Some(gain) = shown.validation.control_gain {
                         span.dim { (format!(" · control gain {:.2} %", 100.0 * gain)) }
                     }
-                    @if let Some(f1) = shown.validation.edge_f1 {
-                        span.dim { (format!(" · F1 of the edges {f1:.2}")) }
-                        @if let Some(f1) = shown.validation.edge_f1_shuffled {
-                            span.dim { (format!(", with another's control {f1:.2}")) }
-                        }
-                    }
+                    @for measured in words(&shown.validation.fidelity) { span.dim { " · " (measured) } }
                 }
                 @for (pair, (control, prompt)) in self.controls.iter().enumerate() {
                     div.row {
                         (figure(control, "control"))
-                        @for (image, picture) in shown.validation.images.iter().zip(&shown.pictures) {
+                        @for (image, picture) in &shown.pictures {
                             @if image.pair == pair + 1 { (figure(picture, &format!("seed {}", image.seed))) }
                         }
                         p.prompt { (prompt) }
@@ -226,8 +180,20 @@ impl Report {
             }
         }
     }
+}
 
-    fn series(&self, value: impl Fn(&StepMetrics) -> f64) -> Vec<(f64, f64)> {
-        self.metrics.iter().map(|metrics| (metrics.step as f64, value(metrics))).collect()
-    }
+/// What was measured of the pictures, in words.
+fn words(fidelity: &Fidelity) -> Vec<String> {
+    let own = |name: &str, own: Option<f64>, decimals: usize, another: Option<f64>| {
+        let another = another.map(|another| format!(", with another's control {another:.decimals$}"));
+        Some(format!("{name} {:.decimals$}{}", own?, another.unwrap_or_default()))
+    };
+    let precision = fidelity.edge_precision.zip(fidelity.edge_recall);
+    let found = [
+        own("F1 of the edges", fidelity.edge_f1, 2, fidelity.edge_f1_shuffled),
+        precision.map(|(precision, recall)| format!("precision {precision:.2}, recall {recall:.2}")),
+        own("likeness when blurred", fidelity.blur_ssim, 2, fidelity.blur_ssim_shuffled),
+        own("distance of colours", fidelity.colour_distance, 1, fidelity.colour_distance_shuffled),
+    ];
+    found.into_iter().flatten().collect()
 }

@@ -3,7 +3,10 @@
 use image::{Rgb, RgbImage};
 
 use super::*;
-use crate::{metrics::ValidationImage, validation::ControlPicture};
+use crate::{
+    metrics::{Fidelity, ValidationImage},
+    validation::ControlPicture,
+};
 
 fn metrics(step: usize) -> StepMetrics {
     let loss = 1.0 / step as f64;
@@ -25,8 +28,7 @@ fn validation(step: usize, file: &str) -> Validation {
         repeat: 1,
         seed: 7,
         prompt: "a <b>fox</b>".into(),
-        edge_f1: None,
-        edge_f1_shuffled: None,
+        fidelity: Fidelity::default(),
     };
     Validation {
         step,
@@ -35,8 +37,8 @@ fn validation(step: usize, file: &str) -> Validation {
         loss_zero: Some(0.6),
         control_gain: Some(0.5),
         control_norm: 0.1,
-        edge_f1: None,
-        edge_f1_shuffled: None,
+        fidelity: Fidelity::default(),
+        controls: String::new(),
         probe: "8 training rows".into(),
         images: vec![image],
         seconds: 1.0,

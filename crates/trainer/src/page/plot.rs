@@ -1,11 +1,20 @@
-//! Plots of the report, as SVG.
+//! Plots, as SVG.
 
 use maud::{Markup, PreEscaped, html};
-use plotters::prelude::*;
+use plotters::{
+    coord::Shift,
+    prelude::*,
+    style::text_anchor::{HPos, Pos, VPos},
+};
 
 const SIZE: (u32, u32) = (640, 300);
 /// Points a line has at most; more are averaged in groups.
 const MAX_POINTS: usize = 600;
+
+/// Of the legend's letters, on average, in pixels.
+const WIDTH_OF_A_CHARACTER: i32 = 7;
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// A line by step.
 pub(crate) struct Line<'a> {
@@ -16,42 +25,73 @@ pub(crate) struct Line<'a> {
     pub points: Vec<(f64, f64)>,
 }
 
+impl Line<'_> {
+    fn style(&self) -> ShapeStyle {
+        ShapeStyle { color: self.color.to_rgba(), filled: true, stroke_width: self.width }
+    }
+}
+
 /// Colours that are told apart by most eyes.
 pub(crate) const BLUE: RGBColor = RGBColor(42, 111, 219);
 pub(crate) const PALE: RGBColor = RGBColor(178, 203, 242);
 pub(crate) const ORANGE: RGBColor = RGBColor(224, 123, 0);
 pub(crate) const GREEN: RGBColor = RGBColor(22, 140, 86);
+pub(crate) const PURPLE: RGBColor = RGBColor(146, 84, 181);
 
-/// Draws lines by step. Values below 1e-3 are written with an exponent.
+/// Draws lines by step, for a page. Values below 1e-3 are written with an exponent.
 pub(crate) fn plot(title: &str, lines: &[Line<'_>]) -> Markup {
-    let mut svg = String::new();
-    let drawn = draw(title, lines, &mut svg);
     html! {
         div.plot {
-            @match drawn {
-                Ok(()) => (PreEscaped(svg)),
+            @match svg(&[(title, lines)]) {
+                Ok(svg) => (PreEscaped(svg)),
                 Err(error) => p { (title) ": " (error) },
             }
         }
     }
 }
 
-fn draw(title: &str, lines: &[Line<'_>], svg: &mut String) -> Result<(), String> {
-    let fail = |error: DrawingAreaErrorKind<_>| error.to_string();
+/// Plots one below the other, each with its title, as a file of its own.
+///
+/// # Errors
+/// A plot without points, or what the library says.
+pub(crate) fn svg(plots: &[(&str, &[Line<'_>])]) -> Result<String, String> {
+    let mut svg = String::new();
+    let root = SVGBackend::with_string(&mut svg, (SIZE.0, SIZE.1 * plots.len() as u32)).into_drawing_area();
+    root.fill(&WHITE).map_err(fail)?;
+    for (area, (title, lines)) in root.split_evenly((plots.len(), 1)).iter().zip(plots) {
+        draw(area, title, lines)?;
+    }
+    root.present().map_err(fail)?;
+    drop(root);
+    Ok(svg)
+}
+
+fn fail(error: DrawingAreaErrorKind<std::io::Error>) -> String {
+    error.to_string()
+}
+
+/// Title and legend above the plot, so that they cover nothing of it.
+fn draw(area: &Area<'_>, title: &str, lines: &[Line<'_>]) -> Result<(), String> {
     let points = || lines.iter().flat_map(|line| &line.points).filter(|point| point.1.is_finite());
     if points().next().is_none() {
         return Err("nothing yet".into());
     }
-    let steps =
-        points().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), point| (low.min(point.0), high.max(point.0)));
-    let values =
-        points().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), point| (low.min(point.1), high.max(point.1)));
+    let range = |value: fn(&(f64, f64)) -> f64| {
+        points()
+            .map(value)
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
+    };
+    let (steps, values) = (range(|point| point.0), range(|point| point.1));
     let margin = if values.1 > values.0 { 0.06 * (values.1 - values.0) } else { 0.1 * values.1.abs().max(1e-9) };
-    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-    let mut chart = ChartBuilder::on(&root)
-        .caption(title, ("sans-serif", 17))
+    let has_legend = lines.iter().any(|line| !line.name.is_empty());
+    let (head, body) = area.split_vertically(if has_legend { 54 } else { 34 });
+    let centered = ("sans-serif", 17).into_text_style(&head).pos(Pos::new(HPos::Center, VPos::Top));
+    head.draw(&Text::new(title, (SIZE.0 as i32 / 2, 10), centered)).map_err(fail)?;
+    legend(&head, lines)?;
+    let mut chart = ChartBuilder::on(&body)
         .margin(8)
         .margin_right(18)
+        .margin_top(2)
         .x_label_area_size(28)
         .y_label_area_size(62)
         .build_cartesian_2d(steps.0..steps.1.max(steps.0 + 1.0), values.0 - margin..values.1 + margin)
@@ -70,25 +110,22 @@ fn draw(title: &str, lines: &[Line<'_>], svg: &mut String) -> Result<(), String>
         .draw()
         .map_err(fail)?;
     for line in lines {
-        let style = ShapeStyle { color: line.color.to_rgba(), filled: true, stroke_width: line.width };
         let points = thinned(&line.points);
         let dots = if points.len() <= 40 && line.width > 1 { points.clone() } else { Vec::new() };
-        let series = chart.draw_series(LineSeries::new(points, style)).map_err(fail)?;
-        if !line.name.is_empty() {
-            series.label(line.name).legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-        }
-        chart.draw_series(dots.into_iter().map(|dot| Circle::new(dot, 2, style))).map_err(fail)?;
+        chart.draw_series(LineSeries::new(points, line.style())).map_err(fail)?;
+        chart.draw_series(dots.into_iter().map(|dot| Circle::new(dot, 2, line.style()))).map_err(fail)?;
     }
-    if lines.iter().any(|line| !line.name.is_empty()) {
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::MiddleRight)
-            .background_style(WHITE.mix(0.8))
-            .label_font(("sans-serif", 13))
-            .draw()
-            .map_err(fail)?;
+    Ok(())
+}
+
+/// Names of the lines, each after a piece of it, in a row.
+fn legend(head: &Area<'_>, lines: &[Line<'_>]) -> Result<(), String> {
+    let mut left = 71;
+    for line in lines.iter().filter(|line| !line.name.is_empty()) {
+        head.draw(&PathElement::new([(left, 44), (left + 18, 44)], line.style())).map_err(fail)?;
+        head.draw(&Text::new(line.name, (left + 24, 37), ("sans-serif", 13))).map_err(fail)?;
+        left += 44 + WIDTH_OF_A_CHARACTER * line.name.chars().count() as i32;
     }
-    root.present().map_err(fail)?;
     Ok(())
 }
 

@@ -1,0 +1,70 @@
+//! The curves of the report.
+
+use maud::{Markup, html};
+
+use crate::{
+    metrics::{StepMetrics, Validation},
+    page::{BLUE, GREEN, Line, ORANGE, PALE, PURPLE, plot, smoothed},
+};
+
+/// Smoothing of the loss, as in TensorBoard.
+pub(super) const DECAY: f64 = 0.9;
+
+/// All that has points; the first four are there from the beginning.
+pub(super) fn plots(metrics: &[StepMetrics], validations: &[&Validation]) -> Markup {
+    let line = |name, color, width, points| Line { name, color, width, points };
+    let steps = |value: fn(&StepMetrics) -> f64| -> Vec<(f64, f64)> {
+        metrics.iter().map(|metrics| (metrics.step as f64, value(metrics))).collect()
+    };
+    let measured = |value: fn(&Validation) -> Option<f64>| -> Vec<(f64, f64)> {
+        validations.iter().filter_map(|validation| Some((validation.step as f64, value(validation)?))).collect()
+    };
+    let loss = steps(|metrics| metrics.loss);
+    let smooth = smoothed(&loss, DECAY);
+    let gain = measured(|validation| validation.control_gain.map(|gain| 100.0 * gain));
+    let probe = [
+        line("own control", BLUE, 2, measured(|validation| validation.loss_true)),
+        line("another's control", ORANGE, 2, measured(|validation| validation.loss_shuffled)),
+        line("no control", GREEN, 2, measured(|validation| validation.loss_zero)),
+    ];
+    let edges = [
+        line("F1", BLUE, 2, measured(|validation| validation.fidelity.edge_f1)),
+        line("precision", GREEN, 1, measured(|validation| validation.fidelity.edge_precision)),
+        line("recall", PURPLE, 1, measured(|validation| validation.fidelity.edge_recall)),
+        line("F1, another's control", ORANGE, 2, measured(|validation| validation.fidelity.edge_f1_shuffled)),
+    ];
+    let blur = [
+        line("own control", BLUE, 2, measured(|validation| validation.fidelity.blur_ssim)),
+        line("another's control", ORANGE, 2, measured(|validation| validation.fidelity.blur_ssim_shuffled)),
+    ];
+    let colours = [
+        line("own control", BLUE, 2, measured(|validation| validation.fidelity.colour_distance)),
+        line("another's control", ORANGE, 2, measured(|validation| validation.fidelity.colour_distance_shuffled)),
+    ];
+    let fidelity: [(&str, &[Line<'_>]); 3] = [
+        ("Edges of the control found in the pictures", &edges),
+        ("Likeness to the control when blurred (SSIM)", &blur),
+        ("Distance of the colours to the control's", &colours),
+    ];
+    html! {
+        div.plots {
+            (plot("Loss", &[line("each step", PALE, 1, loss), line("smoothed", BLUE, 2, smooth)]))
+            (plot("Control gain in percent", &[line("", BLUE, 2, gain)]))
+            (plot("Learning rate", &[line("", BLUE, 2, steps(|metrics| metrics.lr))]))
+            (plot("Gradient norm", &[line("", BLUE, 1, steps(|metrics| metrics.grad_norm))]))
+            (plot("Loss of the probe", &probe))
+            (plot("Norm of the control weights", &[line("", BLUE, 2, measured(|found| Some(found.control_norm)))]))
+            @for (title, lines) in fidelity.iter().filter(|(_, lines)| !lines[0].points.is_empty()) {
+                (plot(title, lines))
+            }
+        }
+        p.dim {
+            "Control gain is how much the loss grows when each sample gets another sample's control image: at 0 the model does "
+            "not look at it. "
+            @if let Some(last) = validations.last() { "Probe: " (last.probe) ". " }
+            @if let Some(last) = validations.last().filter(|last| !last.controls.is_empty()) {
+                "Whether the pictures follow: " (last.controls) "."
+            }
+        }
+    }
+}
