@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 mod canny;
+mod card;
 mod cli;
 mod folder;
 mod hostile;

@@ -25,7 +25,7 @@ mod validation;
 
 pub use autoencoder::{VaeStepMetrics, VaeTrainConfig, VaeTrainer};
 pub use config::{
-    CaptionChoice, Packing, Recipe, Resume, TrainConfig, ValidationConfig, ValidationPair, WeightingSigma,
+    CaptionChoice, CardConfig, Packing, Recipe, Resume, TrainConfig, ValidationConfig, ValidationPair, WeightingSigma,
 };
 pub use error::{Result, TrainError};
 pub use metrics::{Fidelity, StepMetrics, Validation, ValidationImage};

@@ -2,6 +2,7 @@
 //! the tasks. The library names settings; here they get the dashes of flags.
 
 mod args;
+mod card;
 mod check;
 mod convert;
 mod dataset;
@@ -73,6 +74,7 @@ fn train(args: Args) -> Result<()> {
         let progress = Arc::new(StoppableProgress::new(stop.clone()));
         config.hub = config.hub.with_progress(progress.clone());
         data.hub = data.hub.with_progress(progress);
+        config.card.command_line = Some(card::command_line(std::env::args_os()));
         let trainer = Trainer::stoppable(config, data.open()?, stop)?;
         for note in trainer.notes() {
             cogview4_cli::note(&format!("note: {note}"));

@@ -94,6 +94,7 @@ impl Args {
         let pipeline = self.pipeline()?;
         let mut config =
             TrainConfig::new(pipeline.pipeline, self.output_dir.clone().unwrap_or_else(|| "cogview4-control".into()));
+        config.card = self.card();
         self.lay_over_recipe(&mut config.recipe);
         config.save_dtype = match self.upcast_before_saving {
             true => ComputeDtype::Float32,

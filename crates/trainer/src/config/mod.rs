@@ -1,5 +1,6 @@
 //! What a run is to do, resolved and checked; written beside every checkpoint.
 
+mod card;
 mod recipe;
 mod validation;
 
@@ -11,6 +12,7 @@ use serde::Serialize;
 
 use crate::error::{Result, TrainError};
 
+pub use card::CardConfig;
 pub use recipe::{CaptionChoice, Recipe, WeightingSigma};
 pub use validation::{ValidationConfig, ValidationPair};
 
@@ -93,6 +95,8 @@ pub struct TrainConfig {
     pub log_dataset_samples: bool,
     /// Whether progress is shown on standard error, where that is a terminal.
     pub progress_bar: bool,
+    /// What the model card says of where things come from.
+    pub card: CardConfig,
     /// What decides the numbers.
     pub recipe: Recipe,
 }
@@ -124,6 +128,7 @@ impl TrainConfig {
             tracker_project_name: "cogview4_train_control".into(),
             log_dataset_samples: false,
             progress_bar: true,
+            card: CardConfig::default(),
             recipe: Recipe::default(),
         }
     }
@@ -164,6 +169,7 @@ impl TrainConfig {
             return Err(TrainError::setting("resolution", reason));
         }
         recipe.check()?;
+        self.card.check()?;
         if !validation.guidance_scale.is_finite() {
             let reason = format!("{} is not a finite number", validation.guidance_scale);
             return Err(TrainError::setting("guidance_scale", reason));

@@ -1,6 +1,7 @@
 //! Validation, as it is configured.
 
-use serde::Serialize;
+use cogview4_control_pipeline::shown;
+use serde::{Serialize, Serializer};
 
 /// How often a run is measured, and which pictures it generates then.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,6 +22,7 @@ pub struct ValidationPair {
     /// The prompt.
     pub prompt: String,
     /// Path or URL of the control image, used as it is.
+    #[serde(serialize_with = "without_secrets")]
     pub image: String,
 }
 
@@ -29,4 +31,9 @@ impl Default for ValidationConfig {
     fn default() -> Self {
         Self { steps: 100, pairs: Vec::new(), num_validation_images: 1, guidance_scale: 3.5 }
     }
+}
+
+/// Settings are shown in reports and cards.
+fn without_secrets<S: Serializer>(location: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&shown(location))
 }

@@ -113,7 +113,12 @@ impl Trainer {
     /// # Errors
     /// A file that cannot be read or written, or [`TrainError::Diverged`]; checkpoints that were written stay.
     pub fn run(mut self, callbacks: &mut impl Callbacks) -> Result<TrainOutcome> {
-        let shown = Shown { controls: self.packed.validator.controls(), samples: &self.packed.samples };
+        let shown = Shown {
+            controls: self.packed.validator.controls(),
+            samples: &self.packed.samples,
+            rows: self.packed.rows.len(),
+            seed: self.order.seed,
+        };
         let mut trackers = Trackers::open(&self.config, self.step, self.total_steps, &shown)?;
         let progress = progress_bar("training", self.total_steps, self.step, self.config.progress_bar);
         let completed = match self.train(&mut trackers, callbacks, &progress) {

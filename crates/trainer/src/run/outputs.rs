@@ -5,6 +5,7 @@ use cogview4_model::files::check_writable;
 use crate::{
     config::TrainConfig,
     error::{Result, make_folder},
+    trackers::CARD_FILES,
     validation,
 };
 
@@ -13,7 +14,7 @@ pub(super) fn check_outputs(config: &TrainConfig) -> Result<()> {
     if let Some(folder) = config.tensorboard_folder() {
         make_folder("logging_dir", &folder)?;
     }
-    for file in ["metrics.jsonl", "validation.jsonl", "report.html"] {
+    for file in ["metrics.jsonl", "validation.jsonl", "report.html"].into_iter().chain(CARD_FILES) {
         check_writable(&config.output_dir.join(file))?;
     }
     validation::check_folder(config)?;

@@ -55,6 +55,13 @@ impl JsonLines {
     }
 }
 
+/// What the files in `output_dir` hold.
+pub(crate) fn read(output_dir: &Path) -> Result<Earlier> {
+    let metrics = parse(&text(&output_dir.join("metrics.jsonl"))?).map(|(_, value)| value).collect();
+    let validations = parse(&text(&output_dir.join("validation.jsonl"))?).map(|(_, value)| value).collect();
+    Ok(Earlier { metrics, validations })
+}
+
 impl Tracker for JsonLines {
     fn step(&mut self, metrics: &StepMetrics) -> Result<()> {
         self.metrics.append(metrics)
@@ -76,18 +83,10 @@ impl LineFile {
     /// Opens the file for a run that has made `steps` steps, and gives what it holds of them; lines of later steps are
     /// dropped, and all lines where the run begins anew.
     fn open<T: Line>(path: &Path, steps: usize) -> Result<(Self, Vec<T>)> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(TrainError::io(path)(error)),
-        };
         let (mut kept, mut values) = (String::new(), Vec::new());
-        for line in text.split_inclusive('\n').filter(|line| line.ends_with('\n')) {
-            if let Some(value) = serde_json::from_str::<T>(line).ok().filter(|value| steps > 0 && value.step() <= steps)
-            {
-                kept.push_str(line);
-                values.push(value);
-            }
+        for (line, value) in parse::<T>(&text(path)?).filter(|(_, value)| steps > 0 && value.step() <= steps) {
+            kept.push_str(line);
+            values.push(value);
         }
         write_atomic(path, kept.as_bytes())?;
         let file = OpenOptions::new().append(true).open(path).map_err(TrainError::io(path))?;
@@ -100,4 +99,19 @@ impl LineFile {
         line.push(b'\n');
         self.file.write_all(&line).map_err(TrainError::io(&self.path))
     }
+}
+
+/// Nothing where there is no file.
+fn text(path: &Path) -> Result<String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(TrainError::io(path)(error)),
+    }
+}
+
+/// The lines that are whole, with what they hold.
+fn parse<T: Line>(text: &str) -> impl Iterator<Item = (&str, T)> {
+    let whole = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    whole.filter_map(|line| Some((line, serde_json::from_str(line).ok()?)))
 }

@@ -1,13 +1,14 @@
-//! What a run writes of itself, one tracker each: JSON lines, TensorBoard's files, the report. A further one is a file
+//! What a run writes of itself, one tracker each: JSON lines, TensorBoard's files, the report, the model card. A further one is a file
 //! here that implements [`Tracker`], and a line in [`Trackers::open`].
 
+mod card;
 mod json_lines;
 mod report;
 mod samples;
 mod tensorboard;
 mod tracker;
 
-use self::{json_lines::JsonLines, report::Report, tensorboard::TensorBoard};
+use self::{card::Card, json_lines::JsonLines, report::Report, tensorboard::TensorBoard};
 use crate::{
     config::TrainConfig,
     error::Result,
@@ -15,6 +16,7 @@ use crate::{
     validation::FOLDER,
 };
 
+pub(crate) use card::FILES as CARD_FILES;
 pub(crate) use samples::{DatasetSample, dataset_samples};
 pub(crate) use tracker::{Shown, Tracker};
 
@@ -45,6 +47,7 @@ impl Trackers {
             all.push(Box::new(board));
         }
         all.push(Box::new(Report::new(config, total_steps, shown, earlier)));
+        all.push(Box::new(Card::new(config, total_steps, shown)));
         Ok(Self { all, validated })
     }
 

@@ -31,6 +31,10 @@ pub(crate) trait Tracker {
 pub(crate) struct Shown<'a> {
     pub controls: &'a [ControlPicture],
     pub samples: &'a [DatasetSample],
+    /// Rows that are trained on.
+    pub rows: usize,
+    /// Seed of the run, drawn or given.
+    pub seed: u64,
 }
 
 /// Reads a picture of the run; only what lies in the output folder.

@@ -54,7 +54,7 @@ fn a_report_shows_the_run_and_nothing_from_elsewhere() {
     picture.save(folder.path().join("secret.png")).expect("a picture");
     picture.save(output_dir.join("validation/step-2-1-1.png")).expect("a picture");
     let controls = [ControlPicture { prompt: "a <b>fox</b>".into(), image: picture }];
-    let shown = Shown { controls: &controls, samples: &[] };
+    let shown = Shown { controls: &controls, samples: &[], rows: 8, seed: 7 };
     let config = TrainConfig::new("model", &output_dir);
     // Pictures outside the folder were never this run's.
     let earlier = Earlier {

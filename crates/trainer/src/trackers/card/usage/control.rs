@@ -1,0 +1,14 @@
+use cogview4::{CogView4ControlPipeline, ControlRequest, load_image, save_image};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let pipe = CogView4ControlPipeline::from_pretrained("path/to/pipeline").transformer("path/to/model").load()?;
+    let control_image = load_image("path/to/control.png")?;
+    let request = ControlRequest::new("a prompt", control_image)
+        .height(64)
+        .width(64)
+        .guidance_scale(3.5)
+        .max_sequence_length(128)
+        .seed(0);
+    save_image(&pipe.generate(&request)?.images[0], "cogview4.png".as_ref())?;
+    Ok(())
+}
