@@ -25,7 +25,8 @@ mod validation;
 
 pub use autoencoder::{VaeStepMetrics, VaeTrainConfig, VaeTrainer};
 pub use config::{
-    CaptionChoice, Packing, Recipe, Resume, TrainConfig, ValidationConfig, ValidationPair, WeightingSigma,
+    CaptionChoice, Packing, Recipe, Resume, TrackerKind, TrainConfig, ValidationConfig, ValidationPair, WandbConfig,
+    WeightingSigma,
 };
 pub use error::{Result, TrainError};
 pub use metrics::{StepMetrics, Validation, ValidationImage};

@@ -8,6 +8,7 @@ mod dataset;
 mod inspect;
 mod resolve;
 mod token;
+mod wandb;
 
 use std::time::{Duration, Instant};
 
@@ -64,8 +65,10 @@ fn train(args: Args) -> Result<()> {
             handle.request();
         }
     };
+    let is_sync_asked = args.wandb_sync;
     let run = || -> Result<TrainOutcome, TrainError> {
-        let (config, data) = args.resolve()?;
+        let (mut config, data) = args.resolve()?;
+        wandb::lay_environment(&mut config.wandb, |name| std::env::var(name).ok());
         let trainer = Trainer::stoppable(config, data.open()?, stop)?;
         for note in trainer.notes() {
             cogview4_cli::note(&format!("note: {note}"));
@@ -75,7 +78,11 @@ fn train(args: Args) -> Result<()> {
     ctrlc::set_handler(on_signal).context("installing the signal handler")?;
     match run() {
         Err(TrainError::Stopped) => Ok(()),
-        result => result.map(drop).map_err(with_flags),
+        Err(error) => Err(with_flags(error)),
+        Ok(outcome) => {
+            wandb::sync(&outcome, is_sync_asked);
+            Ok(())
+        }
     }
 }
 
