@@ -39,7 +39,7 @@ pub(crate) fn train(folder: &Path, args: &BaseArgs) -> Result<()> {
     config.checkpoints_total_limit = Some(1);
     config.device = args.device;
     config.seed = Some(0);
-    config.logging_dir = None;
+    config.report_to.clear();
     let recipe = &mut config.recipe;
     recipe.control = false;
     recipe.resolution = SIDE;

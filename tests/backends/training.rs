@@ -25,7 +25,7 @@ fn config(spec: DeviceSpec, output_dir: &Path) -> TrainConfig {
     config.seed = Some(3);
     config.max_train_steps = Some(8);
     config.validation.steps = 1000;
-    config.logging_dir = None;
+    config.report_to.clear();
     config.progress_bar = false;
     config.recipe.resolution = 64;
     config.recipe.train_batch_size = 2;

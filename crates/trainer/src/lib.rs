@@ -25,7 +25,8 @@ mod validation;
 
 pub use autoencoder::{VaeStepMetrics, VaeTrainConfig, VaeTrainer};
 pub use config::{
-    CaptionChoice, CardConfig, Packing, Recipe, Resume, TrainConfig, ValidationConfig, ValidationPair, WeightingSigma,
+    CaptionChoice, CardConfig, Packing, Recipe, Resume, TrackerKind, TrainConfig, ValidationConfig, ValidationPair,
+    WandbConfig, WeightingSigma,
 };
 pub use error::{Result, TrainError};
 pub use metrics::{Fidelity, StepMetrics, Validation, ValidationImage};

@@ -151,10 +151,13 @@ pub struct Args {
     /// TF32 on CUDA devices (not available yet)
     #[arg(long)]
     pub allow_tf32: bool,
-    /// Trackers: `tensorboard`, `all` (that are available), or `none`; metrics.jsonl and report.html are always written
-    /// [default: tensorboard]
+    /// Trackers: `tensorboard`, `wandb` (an offline run in OUTPUT_DIR/wandb), `all` of these, or `none`; metrics.jsonl
+    /// and report.html are always written [default: tensorboard]
     #[arg(long)]
     pub report_to: Option<String>,
+    /// Run `wandb sync` at the end, where that program is there and logged in
+    #[arg(long)]
+    pub wandb_sync: bool,
     /// `no`, or `bf16`: weights and matrix products in bfloat16, with f32 masters
     #[arg(long)]
     pub mixed_precision: Option<String>,
@@ -191,7 +194,7 @@ pub struct Args {
     /// Steps between validations; there is one at the end too [default: 100]
     #[arg(long)]
     pub validation_steps: Option<usize>,
-    /// Name of the run for trackers [default: cogview4_train_control]
+    /// Name of the run for TensorBoard, of the project for W&B [default: cogview4_train_control]
     #[arg(long)]
     pub tracker_project_name: Option<String>,
     /// Data set: a file with one JSON object a line

@@ -9,6 +9,7 @@ mod dataset;
 mod inspect;
 mod interrupt;
 mod resolve;
+mod wandb;
 
 use std::{
     sync::Arc,
@@ -69,12 +70,14 @@ fn train(args: Args) -> Result<()> {
             handle.request();
         }
     };
+    let is_sync_asked = args.wandb_sync;
     let run = || -> Result<TrainOutcome, TrainError> {
         let (mut config, mut data) = args.resolve()?;
         let progress = Arc::new(StoppableProgress::new(stop.clone()));
         config.hub = config.hub.with_progress(progress.clone());
         data.hub = data.hub.with_progress(progress);
         config.card.command_line = Some(card::command_line(std::env::args_os()));
+        wandb::lay_environment(&mut config.wandb, |name| std::env::var(name).ok());
         let trainer = Trainer::stoppable(config, data.open()?, stop)?;
         for note in trainer.notes() {
             cogview4_cli::note(&format!("note: {note}"));
@@ -84,7 +87,11 @@ fn train(args: Args) -> Result<()> {
     ctrlc::set_handler(on_signal).context("installing the signal handler")?;
     match run() {
         Err(TrainError::Stopped) => Ok(()),
-        result => result.map(drop).map_err(with_flags),
+        Err(error) => Err(with_flags(error)),
+        Ok(outcome) => {
+            wandb::sync(&outcome, is_sync_asked);
+            Ok(())
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! From flags as written to what a run takes: the defaults, what was given laid over them, and what is refused.
 
+use std::collections::BTreeSet;
+
 use cogview4_control_pipeline::{ControlLatents, PipelineSource};
 use cogview4_data::Columns;
 use cogview4_hub::{Hub, Source};
@@ -10,7 +12,7 @@ use super::{
     dataset::{DataConfig, DataSource},
 };
 use crate::{
-    config::{Packing, Recipe, Resume, TrainConfig, ValidationPair},
+    config::{Packing, Recipe, Resume, TrackerKind, TrainConfig, ValidationPair},
     error::{Result, TrainError},
 };
 
@@ -90,6 +92,7 @@ impl Args {
 
     /// The run, without its data.
     pub(crate) fn config(self) -> Result<TrainConfig> {
+        let report_to = self.report_to()?;
         self.check_available()?;
         let pipeline = self.pipeline()?;
         let mut config =
@@ -126,10 +129,8 @@ impl Args {
         lay(&mut config.device, self.device);
         config.gradient_checkpointing = self.gradient_checkpointing;
         config.seed = self.seed;
-        lay(&mut config.logging_dir, self.logging_dir.map(Some));
-        if self.report_to.as_deref() == Some("none") {
-            config.logging_dir = None;
-        }
+        lay(&mut config.report_to, report_to);
+        lay(&mut config.logging_dir, self.logging_dir);
         lay(&mut config.tracker_project_name, self.tracker_project_name);
         config.log_dataset_samples = self.log_dataset_samples;
         Ok(config)
@@ -170,6 +171,34 @@ impl Args {
         recipe.only_target_transformer_blocks = self.only_target_transformer_blocks;
     }
 
+    /// The trackers, where they are given.
+    fn report_to(&self) -> Result<Option<BTreeSet<TrackerKind>>> {
+        let report_to = match self.report_to.as_deref() {
+            None => None,
+            Some("all") => Some(TrackerKind::all()),
+            Some("none") => Some(BTreeSet::new()),
+            Some("comet_ml") => {
+                let reason = "`comet_ml` is reached through its own Python library only, use `tensorboard` or `wandb`";
+                return Err(TrainError::setting("report_to", reason));
+            }
+            Some(name) => {
+                let unknown = |_| format!("`{name}` is unknown, use {}, all or none", TrackerKind::NAMES.join(", "));
+                let kind = name.parse().map_err(|reason| TrainError::setting("report_to", unknown(reason)))?;
+                Some(BTreeSet::from([kind]))
+            }
+        };
+        let has_wandb = report_to.as_ref().is_some_and(|all| all.contains(&TrackerKind::Wandb));
+        if has_wandb && self.hub_token.is_some() {
+            let reason =
+                "cannot be given together with --report_to wandb, which is sent all flags: set HF_TOKEN instead";
+            return Err(TrainError::setting("hub_token", reason));
+        }
+        if self.wandb_sync && !has_wandb {
+            return Err(TrainError::setting("wandb_sync", "needs --report_to wandb"));
+        }
+        Ok(report_to)
+    }
+
     /// Refuses what is not built yet.
     fn check_available(&self) -> Result<()> {
         let later = [
@@ -183,14 +212,6 @@ impl Args {
         ];
         if let Some((name, _)) = later.into_iter().find(|(_, given)| *given) {
             return Err(TrainError::setting(name, "is not available yet"));
-        }
-        match self.report_to.as_deref().unwrap_or("tensorboard") {
-            "tensorboard" | "all" | "none" => {}
-            tracker @ ("wandb" | "comet_ml") => {
-                let reason = format!("`{tracker}` is not available, use `tensorboard`");
-                return Err(TrainError::setting("report_to", reason));
-            }
-            other => return Err(TrainError::setting("report_to", format!("`{other}` is unknown, use `tensorboard`"))),
         }
         match self.mixed_precision.as_deref() {
             None | Some("no" | "bf16") => Ok(()),

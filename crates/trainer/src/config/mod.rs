@@ -2,9 +2,10 @@
 
 mod card;
 mod recipe;
+mod trackers;
 mod validation;
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use cogview4_hub::{Hub, Source};
 use cogview4_model::{ComputeDtype, DeviceSpec};
@@ -14,6 +15,7 @@ use crate::error::{Result, TrainError};
 
 pub use card::CardConfig;
 pub use recipe::{CaptionChoice, Recipe, WeightingSigma};
+pub use trackers::{TrackerKind, WandbConfig};
 pub use validation::{ValidationConfig, ValidationPair};
 
 /// Pictures are cut into patches of this many pixels, by VAE and transformer together.
@@ -87,11 +89,15 @@ pub struct TrainConfig {
     pub seed: Option<u64>,
     /// What is measured, and which pictures are generated, on the way.
     pub validation: ValidationConfig,
-    /// Folder of TensorBoard's files, in the output folder; `None` writes none.
-    pub logging_dir: Option<PathBuf>,
-    /// Name of the run for TensorBoard.
+    /// The trackers that are written beside `metrics.jsonl` and the report.
+    pub report_to: BTreeSet<TrackerKind>,
+    /// Folder of TensorBoard's files, in the output folder.
+    pub logging_dir: PathBuf,
+    /// Name of the run for TensorBoard, of the project for W&B.
     pub tracker_project_name: String,
-    /// Whether some rows are shown by TensorBoard and the report.
+    /// What else W&B is told.
+    pub wandb: WandbConfig,
+    /// Whether some rows are shown by the trackers and the report.
     pub log_dataset_samples: bool,
     /// Whether progress is shown on standard error, where that is a terminal.
     pub progress_bar: bool,
@@ -124,8 +130,10 @@ impl TrainConfig {
             save_dtype: ComputeDtype::default(),
             seed: None,
             validation: ValidationConfig::default(),
-            logging_dir: Some("logs".into()),
+            report_to: [TrackerKind::TensorBoard].into(),
+            logging_dir: "logs".into(),
             tracker_project_name: "cogview4_train_control".into(),
+            wandb: WandbConfig::default(),
             log_dataset_samples: false,
             progress_bar: true,
             card: CardConfig::default(),
@@ -177,6 +185,9 @@ impl TrainConfig {
         if !recipe.control && !validation.pairs.is_empty() {
             return Err(TrainError::setting("validation_image", "a base model is trained, which follows none"));
         }
+        if self.report_to.contains(&TrackerKind::Wandb) {
+            trackers::check_project(&self.tracker_project_name)?;
+        }
         Ok(())
     }
 
@@ -187,9 +198,13 @@ impl TrainConfig {
     }
 
     /// The folder of TensorBoard's files.
-    pub(crate) fn tensorboard_folder(&self) -> Option<PathBuf> {
-        let folder = self.logging_dir.as_ref()?;
-        Some(self.output_dir.join(folder).join(&self.tracker_project_name))
+    pub(crate) fn tensorboard_folder(&self) -> PathBuf {
+        self.output_dir.join(&self.logging_dir).join(&self.tracker_project_name)
+    }
+
+    /// The folder of W&B's runs.
+    pub(crate) fn wandb_folder(&self) -> PathBuf {
+        self.wandb.dir.as_ref().unwrap_or(&self.output_dir).join("wandb")
     }
 
     /// The folder that holds packs: `pack_dir`, or `pack` in the output folder.

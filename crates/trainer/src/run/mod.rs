@@ -69,6 +69,8 @@ pub struct TrainOutcome {
     /// The transformer, in f32; [`PipelineLoader::transformer`](cogview4_control_pipeline::PipelineLoader::transformer)
     /// takes it.
     pub transformer: CogView4Transformer,
+    /// The folder of W&B's offline run, where one was written.
+    pub wandb_run: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Trainer {
@@ -132,7 +134,8 @@ impl Trainer {
         trackers.finish(if completed { "finished" } else { "stopped" })?;
         let Self { step, model, .. } = self;
         let transformer = model.expect("invariant: there between steps");
-        Ok(TrainOutcome { steps: step, completed, transformer })
+        let wandb_run = trackers.wandb_run().map(PathBuf::from);
+        Ok(TrainOutcome { steps: step, completed, transformer, wandb_run })
     }
 
     /// Makes the steps that are left; false when it was asked to stop.

@@ -3,7 +3,7 @@
 use cogview4_model::files::check_writable;
 
 use crate::{
-    config::TrainConfig,
+    config::{TrackerKind, TrainConfig},
     error::{Result, make_folder},
     trackers::CARD_FILES,
     validation,
@@ -11,8 +11,13 @@ use crate::{
 
 /// Makes the folders, and checks that what the run will write can be written.
 pub(super) fn check_outputs(config: &TrainConfig) -> Result<()> {
-    if let Some(folder) = config.tensorboard_folder() {
-        make_folder("logging_dir", &folder)?;
+    if config.report_to.contains(&TrackerKind::TensorBoard) {
+        make_folder("logging_dir", &config.tensorboard_folder())?;
+    }
+    if config.report_to.contains(&TrackerKind::Wandb) {
+        let folder = config.wandb_folder();
+        make_folder("report_to", &folder)?;
+        check_writable(&folder.join("run.wandb"))?;
     }
     for file in ["metrics.jsonl", "validation.jsonl", "report.html"].into_iter().chain(CARD_FILES) {
         check_writable(&config.output_dir.join(file))?;

@@ -1,5 +1,5 @@
-//! What a run writes of itself, one tracker each: JSON lines, TensorBoard's files, the report, the model card. A further one is a file
-//! here that implements [`Tracker`], and a line in [`Trackers::open`].
+//! What a run writes of itself, one tracker each: JSON lines, TensorBoard's files, W&B's, the report, the model card. A
+//! further one is a file here that implements [`Tracker`], and a line in [`Trackers::open`].
 
 mod card;
 mod json_lines;
@@ -7,10 +7,13 @@ mod report;
 mod samples;
 mod tensorboard;
 mod tracker;
+mod wandb;
 
-use self::{card::Card, json_lines::JsonLines, report::Report, tensorboard::TensorBoard};
+use std::path::{Path, PathBuf};
+
+use self::{card::Card, json_lines::JsonLines, report::Report, tensorboard::TensorBoard, wandb::Wandb};
 use crate::{
-    config::TrainConfig,
+    config::{TrackerKind, TrainConfig},
     error::Result,
     metrics::{StepMetrics, Validation},
     validation::FOLDER,
@@ -19,12 +22,15 @@ use crate::{
 pub(crate) use card::FILES as CARD_FILES;
 pub(crate) use samples::{DatasetSample, dataset_samples};
 pub(crate) use tracker::{Shown, Tracker};
+pub(crate) use wandb::{parts as wandb_parts, run_id as wandb_run_id};
 
 /// All trackers of a run.
 pub(crate) struct Trackers {
     all: Vec<Box<dyn Tracker>>,
     /// Steps whose validation is written.
     validated: Vec<usize>,
+    /// The folder of W&B's run.
+    wandb_run: Option<PathBuf>,
 }
 
 impl Trackers {
@@ -33,7 +39,8 @@ impl Trackers {
         let (lines, earlier) = JsonLines::open(&config.output_dir, step)?;
         let validated = earlier.validations.iter().map(|validation| validation.step).collect();
         let mut all: Vec<Box<dyn Tracker>> = vec![Box::new(lines)];
-        if let Some(folder) = config.tensorboard_folder() {
+        if config.report_to.contains(&TrackerKind::TensorBoard) {
+            let folder = config.tensorboard_folder();
             let mut board = TensorBoard::create(&folder, &config.output_dir, step)?;
             board.text(step, "config", &format!("```json\n{}\n```", config.to_json()))?;
             for (number, control) in shown.controls.iter().enumerate() {
@@ -46,9 +53,20 @@ impl Trackers {
             }
             all.push(Box::new(board));
         }
+        let mut wandb_run = None;
+        if config.report_to.contains(&TrackerKind::Wandb) {
+            let wandb = Wandb::open(config, (step, total_steps), shown, &earlier)?;
+            wandb_run = Some(wandb.folder().into());
+            all.push(Box::new(wandb));
+        }
         all.push(Box::new(Report::new(config, total_steps, shown, earlier)));
         all.push(Box::new(Card::new(config, total_steps, shown)));
-        Ok(Self { all, validated })
+        Ok(Self { all, validated, wandb_run })
+    }
+
+    /// The folder of W&B's run.
+    pub(crate) fn wandb_run(&self) -> Option<&Path> {
+        self.wandb_run.as_deref()
     }
 
     /// Whether an earlier part of the run has written the validation of this step.

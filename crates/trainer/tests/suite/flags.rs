@@ -30,7 +30,9 @@ fn what_is_out_of_range_or_not_there_is_refused_by_name() {
         (&["--use_8bit_adam"], "--use_8bit_adam"),
         (&["--push_to_hub"], "--push_to_hub"),
         (&["--hub_token", "x"], "--hub_token"),
-        (&["--report_to", "wandb"], "--report_to"),
+        (&["--report_to", "wandb", "--hub_token", "x"], "--hub_token: cannot be given together with --report_to wandb"),
+        (&["--report_to", "wandb", "--tracker_project_name", "a/b"], "--tracker_project_name"),
+        (&["--wandb_sync"], "--wandb_sync: needs --report_to wandb"),
         (&["--report_to", "comet_ml"], "--report_to"),
         (&["--report_to", "mlflow"], "--report_to"),
         (&["--validation_prompt", "a"], "--validation_prompt"),
@@ -133,6 +135,7 @@ const FLAGS: &[&str] = &[
     "weighting_sigma",
     "allow_config_change",
     "transformer",
+    "wandb_sync",
 ];
 
 #[test]
@@ -171,6 +174,7 @@ fn the_defaults_of_the_help_are_those_of_the_configuration() {
         ("adam_epsilon", &recipe["adam"]["epsilon"]),
         ("max_grad_norm", &recipe["max_grad_norm"]),
         ("logging_dir", &config["logging_dir"]),
+        ("report_to", &config["report_to"][0]),
         ("num_validation_images", &validation["num_validation_images"]),
         ("validation_steps", &validation["steps"]),
         ("guidance_scale", &validation["guidance_scale"]),

@@ -14,3 +14,6 @@ mod models;
 mod resume;
 mod support;
 mod validation;
+mod wandb;
+mod wandb_reader;
+mod wandb_sync;
