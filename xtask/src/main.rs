@@ -15,16 +15,23 @@ const CONSUMER: &str = "tests/consumer";
 /// The PyTorch whose libtorch Burn's backend is made for.
 const TORCH: &str = "torch==2.9.0";
 
-/// What `ci` runs, in this order: cheap checks first. `cargo test --workspace` is the README's test command; the
-/// ignored tests of the trainer look at what people see, with chromium and TensorBoard.
+/// What `ci` runs, in this order: cheap checks first. `cargo test --workspace` is the README's test command.
 const CI: &[&str] = &[
     "fmt --all --check",
     "clippy --workspace --all-targets -- -D warnings",
     "doc --workspace --no-deps",
     "test --workspace",
-    "test -p cogview4-trainer --test suite -- --ignored",
     "run --release --example sft_infer -- --output target/cogview4.png",
 ];
+
+/// Tests that look at what others see: chromium, TensorBoard, W&B, and Python with the reference.
+const OTHERS: &[&str] = &[
+    "test -p cogview4-trainer --test suite -- --ignored",
+    "test -p cogview4-hub --test suite -- --ignored",
+    "test -p loopback-hub --test python -- --ignored",
+];
+/// The reference, in the same Python as [`TORCH`].
+const REFERENCE: [&str; 2] = ["diffusers==0.42.1", "transformers==5.23.0"];
 
 /// The backends that need no GPU, in one build: the CPUs whole, then the operations of CubeCL on Vulkan in software.
 /// Of the trainer, steps against PyTorch's.
@@ -75,6 +82,11 @@ fn fail(error: anyhow::Error) -> ExitCode {
 fn ci() -> Result<()> {
     std::fs::create_dir_all("target").context("creating `target`")?;
     CI.iter().try_for_each(|arguments| cargo(arguments, &[]))?;
+    libtorch()?;
+    let python = python()?;
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(REFERENCE))?;
+    let python = [("REFERENCE_PYTHON", python.display().to_string())];
+    OTHERS.iter().try_for_each(|arguments| cargo(arguments, &python))?;
     // With the same versions, so that what is built already serves.
     let lock = format!("{CONSUMER}/Cargo.lock");
     std::fs::copy("Cargo.lock", &lock).with_context(|| format!("writing {lock}"))?;
@@ -101,7 +113,7 @@ fn backends() -> Result<()> {
 /// build and a run need.
 fn libtorch() -> Result<Vec<(&'static str, String)>> {
     let venv = target()?.join("libtorch");
-    let python = venv.join("bin").join("python");
+    let python = python()?;
     let imports = || Command::new(&python).args(["-c", "import torch"]).stderr(Stdio::null()).status();
     if !imports().is_ok_and(|status| status.success()) {
         eprintln!("== installing {TORCH} in {}", venv.display());
@@ -120,6 +132,11 @@ fn libtorch() -> Result<Vec<(&'static str, String)>> {
         ("LIBTORCH_USE_PYTORCH", "1".into()),
         ("LD_LIBRARY_PATH", format!("{}/lib", folder.trim())),
     ])
+}
+
+/// The Python that has PyTorch.
+fn python() -> Result<PathBuf> {
+    Ok(target()?.join("libtorch").join("bin").join("python"))
 }
 
 /// The target folder, absolute.

@@ -1,11 +1,11 @@
-//! Python's `huggingface_hub` takes it for the Hub; `PYTHON` says which Python.
+//! Python's `huggingface_hub` takes it for the Hub; `REFERENCE_PYTHON` says which Python.
 
 use std::{fs, process::Command};
 
 use loopback_hub::{Access, Kind, LoopbackHub};
 
 fn python(hub: &LoopbackHub, folder: &std::path::Path, code: &str) -> String {
-    let program = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
+    let program = std::env::var("REFERENCE_PYTHON").unwrap_or_else(|_| "python3".into());
     let output = Command::new(program)
         .args(["-c", code])
         .current_dir(folder)

@@ -4,9 +4,9 @@ use std::process::Command;
 
 use crate::hub::{COMMIT, Fixture, repo};
 
-/// Runs Python with a `huggingface_hub`; `PYTHON` says which.
+/// Runs Python with a `huggingface_hub`; `REFERENCE_PYTHON` says which.
 fn python(fixture: &Fixture, offline: bool, code: &str) -> String {
-    let program = std::env::var("PYTHON").unwrap_or_else(|_| "python3".into());
+    let program = std::env::var("REFERENCE_PYTHON").unwrap_or_else(|_| "python3".into());
     let output = Command::new(program)
         .args(["-c", code])
         .env("HF_ENDPOINT", fixture.server.url())

@@ -82,22 +82,15 @@ fn urls_are_kept_without_their_secrets() {
 }
 
 /// A Python that has diffusers: `REFERENCE_PYTHON`, else `python3`.
-fn python() -> Option<Command> {
-    let program = std::env::var_os("REFERENCE_PYTHON").unwrap_or_else(|| "python3".into());
-    let has_diffusers = Command::new(&program).args(["-c", "import diffusers, huggingface_hub"]).output();
-    let is_there = has_diffusers.is_ok_and(|output| output.status.success());
-    assert!(is_there || std::env::var_os("REFERENCE_PYTHON").is_none(), "{program:?} has no diffusers");
-    is_there.then(|| Command::new(program))
+fn python() -> Command {
+    Command::new(std::env::var_os("REFERENCE_PYTHON").unwrap_or_else(|| "python3".into()))
 }
 
 #[test]
 #[cfg(unix)]
 #[ignore = "needs Python with diffusers"]
 fn python_reads_the_card_and_runs_its_program() {
-    let Some(mut python) = python() else {
-        eprintln!("skipped: there is no Python with diffusers; REFERENCE_PYTHON names one");
-        return;
-    };
+    let mut python = python();
     let workplace = Workplace::new();
     std::os::unix::fs::symlink(assets().join("demo"), workplace.path("demo")).unwrap();
     let flags =
