@@ -15,9 +15,9 @@ pub enum PipelineError {
     /// A component's file, weights or input is at fault.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A name that is on the Hub, or should be.
+    /// A name that is on the Hub, or should be. No source: its message is in this one.
     #[error("{0} (there is no folder of this name)")]
-    Hub(#[from] HubError),
+    Hub(HubError),
     /// A value of the request is out of range, or does not fit the models.
     #[error("{what}: {reason}")]
     BadInput {
@@ -42,6 +42,12 @@ pub enum PipelineError {
         /// Why not.
         reason: String,
     },
+}
+
+impl From<HubError> for PipelineError {
+    fn from(error: HubError) -> Self {
+        Self::Hub(error)
+    }
 }
 
 impl PipelineError {
