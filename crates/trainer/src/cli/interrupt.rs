@@ -1,36 +1,38 @@
 //! Downloads and uploads that a signal ends at once.
 
+use std::{
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, Sender, channel},
+    },
+    time::Duration,
+};
+
 use cogview4_hub::{Progress, TerminalProgress};
 
 use crate::stop::StopFlag;
 
 /// The status of a program that an interrupt ended.
 pub(super) const INTERRUPTED: i32 = 130;
+/// How often somebody looks whether the program is to stop.
+const TICK: Duration = Duration::from_millis(50);
 
-/// Shows downloads and uploads on the terminal, and ends the program in the middle of one when it is to stop: there is no run yet
+/// Shows downloads on the terminal, and ends the program in the middle of one when it is to stop: there is no run yet
 /// that would have to be saved, and what came stays for the next time.
 #[derive(Debug)]
 pub(super) struct StoppableProgress {
     shown: TerminalProgress,
     stop: StopFlag,
-    last_words: Option<String>,
 }
 
 impl StoppableProgress {
     pub(super) fn new(stop: StopFlag) -> Self {
-        Self { shown: TerminalProgress::default(), stop, last_words: None }
-    }
-
-    /// What is said before the program ends.
-    pub(super) fn with_last_words(mut self, words: String) -> Self {
-        self.last_words = Some(words);
-        self
+        Self { shown: TerminalProgress::default(), stop }
     }
 
     fn end_if_asked(&self) {
         if self.stop.is_requested() {
             self.shown.end();
-            self.last_words.iter().for_each(|words| cogview4_cli::note(words));
             std::process::exit(INTERRUPTED);
         }
     }
@@ -60,4 +62,20 @@ impl Progress for StoppableProgress {
     fn end(&self) {
         self.shown.end();
     }
+}
+
+/// Ends the program with a last line as soon as it is to stop, also while it waits for an answer, until the sender is
+/// dropped.
+pub(super) fn end_when_asked(stop: StopFlag, shown: Arc<TerminalProgress>, last_line: String) -> Sender<()> {
+    let (done, is_done) = channel();
+    std::thread::spawn(move || {
+        while is_done.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            if stop.is_requested() {
+                shown.end();
+                cogview4_cli::note(&last_line);
+                std::process::exit(INTERRUPTED);
+            }
+        }
+    });
+    done
 }

@@ -105,7 +105,7 @@ fn push_after(outcome: TrainOutcome, target: Target, stop: StopFlag) -> Result<(
     }
     // Its memory is not needed any more.
     drop(outcome);
-    target.stoppable(stop)?.push_after(&mut std::io::stdout())
+    target.push_after(stop, &mut std::io::stdout())
 }
 
 /// An error of the library as the command line says it.

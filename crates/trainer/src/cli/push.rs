@@ -10,10 +10,10 @@ use std::{
 use anyhow::anyhow;
 use clap::Parser;
 use cogview4_data::FolderLock;
-use cogview4_hub::{Hub, HubError, PushOptions, RepoId, Token};
+use cogview4_hub::{Hub, HubError, PushOptions, RepoId, TerminalProgress, Token};
 use cogview4_model::weights::WeightFiles;
 
-use super::{interrupt::StoppableProgress, with_flags};
+use super::{interrupt::end_when_asked, with_flags};
 use crate::{
     error::{Result, TrainError},
     run::{LOCK, is_published, is_weights},
@@ -133,19 +133,15 @@ impl Target {
         Ok(())
     }
 
-    /// A signal ends the push at once, and the command that goes on is said.
-    pub(super) fn stoppable(mut self, stop: StopFlag) -> anyhow::Result<Self> {
+    /// The same after a run, whose signals go on being heard; an error ends with the command that goes on.
+    pub(super) fn push_after(mut self, stop: StopFlag, out: &mut dyn Write) -> anyhow::Result<()> {
         let stopped = self.args.failure("stopped");
         if stop.is_requested() {
             return Err(stopped);
         }
-        let progress = StoppableProgress::new(stop).with_last_words(format!("error: {stopped}"));
-        self.hub = self.hub.with_progress(Arc::new(progress));
-        Ok(self)
-    }
-
-    /// The same after a run; an error ends with the command that goes on.
-    pub(super) fn push_after(&self, out: &mut dyn Write) -> anyhow::Result<()> {
+        let shown = Arc::new(TerminalProgress::default());
+        self.hub = self.hub.with_progress(shown.clone());
+        let _watched = end_when_asked(stop, shown, format!("error: {stopped}"));
         self.push(out).map_err(|error| self.args.failure(&format!("{:#}", with_flags(error))))
     }
 }

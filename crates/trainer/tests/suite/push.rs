@@ -3,7 +3,8 @@
 use std::{
     fs,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use cogview4_data::FolderLock;
@@ -134,6 +135,25 @@ fn a_push_that_fails_loses_nothing_and_says_how_to_go_on() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_signal_ends_a_push_at_once() {
+    let (workplace, hub) = (Workplace::new(), loopback());
+    hub.on(|request| request.path.contains("/commit/").then_some(Fault::Silent));
+    let mut run = command(&workplace, &hub, FLAGS);
+    let child = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !hub.requests().iter().any(|request| request.path.contains("/commit/")) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let asked = Instant::now();
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert!(asked.elapsed() < Duration::from_secs(5), "the Hub's answer was waited for");
+    assert_eq!(output.status.code(), Some(130));
+    let error = stderr(&output);
+    assert!(error.trim_end().ends_with("push it with: train_control_cogview4 push out"), "{error}");
+}
+
+#[test]
 fn what_cannot_be_pushed_is_known_before_training() {
     let (workplace, hub) = (Workplace::new(), loopback());
     let refused = |flags: &[&str], token: &str, culprit: &str| {
@@ -150,7 +170,6 @@ fn what_cannot_be_pushed_is_known_before_training() {
     refused(&["--hub_model_id", "a b"], TOKEN, "--hub_model_id: ");
     refused(&["--hub_model_id", "somebody/pose"], TOKEN, "somebody");
     assert!(hub.requests().iter().all(|request| request.path == "/api/whoami-v2"));
-    drop(hub);
 }
 
 #[test]
