@@ -55,6 +55,26 @@ pub enum HubError {
         /// Who refuses.
         endpoint: String,
     },
+    /// There is no token, and this needs one.
+    #[error("no token: set HF_TOKEN to one of {endpoint}/settings/tokens that may write")]
+    NoToken {
+        /// Where it should be from.
+        endpoint: String,
+    },
+    /// The Hub does not take the card.
+    #[error("{path}: the Hub refuses this card: {reason}", path = path.display())]
+    Card {
+        /// The card.
+        path: PathBuf,
+        /// What the Hub says.
+        reason: String,
+    },
+    /// A file is another one than it was.
+    #[error("{path}: changed while it was pushed: push again once nobody writes to it", path = path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
     /// The token may not do this.
     #[error("{what}: forbidden: {reason}")]
     Forbidden {

@@ -16,4 +16,4 @@ pub use ureq::http::{HeaderMap, Method};
 pub(crate) use address::{encode_path, encode_segment, origin, shown};
 pub(crate) use client::{Reply, reason_of_read};
 pub(crate) use retry::{Failure, Retries};
-pub(crate) use status::header;
+pub(crate) use status::{header, quoted};

@@ -26,7 +26,7 @@ impl Token {
     }
 
     /// Whether it can stand in a request: nothing but visible ASCII characters.
-    pub(crate) fn is_sound(&self) -> bool {
+    pub fn is_sound(&self) -> bool {
         !self.0.is_empty() && self.0.bytes().all(|byte| byte.is_ascii_graphic())
     }
 }

@@ -21,7 +21,8 @@ pub(crate) fn checksum(content: &mut File, file: &RemoteFile) -> io::Result<Stri
     digest(content, git)
 }
 
-fn digest(content: &mut File, mut hasher: impl Digest) -> io::Result<String> {
+/// A sum of all that is left of a content, in hexadecimal digits.
+pub(crate) fn digest(content: &mut impl Read, mut hasher: impl Digest) -> io::Result<String> {
     let mut buffer = vec![0; 1 << 17];
     loop {
         match content.read(&mut buffer)? {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use cogview4_control_pipeline::PipelineError;
 use cogview4_data::DataError;
+use cogview4_hub::HubError;
 use cogview4_model::ModelError;
 
 /// Result of this crate.
@@ -22,6 +23,9 @@ pub enum TrainError {
     /// The data set is at fault.
     #[error(transparent)]
     Data(#[from] DataError),
+    /// The Hub refuses something, or fails.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// A setting is out of range, does not fit another, or is not available. The command line's flag has the same name.
     #[error("{name}: {reason}")]
     Setting {
@@ -53,6 +57,14 @@ pub enum TrainError {
         path: PathBuf,
         /// The operating system's answer.
         source: std::io::Error,
+    },
+    /// A folder is not the output folder of a run that came to its end.
+    #[error("{path}: {reason}", path = path.display())]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: &'static str,
     },
     /// The output folder is used by another run.
     #[error("{path}: another run uses this folder", path = path.display())]

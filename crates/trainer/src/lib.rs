@@ -31,7 +31,7 @@ pub use config::{
 pub use error::{Result, TrainError};
 pub use metrics::{Fidelity, StepMetrics, Validation, ValidationImage};
 pub use optimizer::{AdamW, AdamWConfig, Gradients, MomentStore, MomentsInMemory};
-pub use run::{Callbacks, TrainOutcome, Trainer};
+pub use run::{Callbacks, TrainOutcome, Trainer, is_published};
 pub use schedule::{
     learning_rate::{LrSchedule, SchedulerType},
     timesteps::{TimestepDensity, WeightingScheme},

@@ -84,7 +84,7 @@ fn error(hub: &Hub, subject: Subject<'_>, url: &str, status: u16, headers: &Head
     }
 }
 
-/// What the Hub says, as a part of one line, without the token if it should repeat that.
+/// What the Hub says of an error.
 fn said(hub: &Hub, headers: &HeaderMap, body: &[u8]) -> String {
     let from_body = || {
         let body: Value = serde_json::from_slice(body).ok()?;
@@ -92,7 +92,12 @@ fn said(hub: &Hub, headers: &HeaderMap, body: &[u8]) -> String {
         error.as_str().map(str::to_owned)
     };
     let said = header(headers, "x-error-message").map(str::to_owned).or_else(from_body).unwrap_or_default();
-    let said = hub.token().map_or_else(|| said.clone(), |token| said.replace(token.secret(), "***"));
+    quoted(hub, &said)
+}
+
+/// What a server says, as a part of one line, without the token if it should repeat that.
+pub(crate) fn quoted(hub: &Hub, said: &str) -> String {
+    let said = hub.token().map_or_else(|| said.to_owned(), |token| said.replace(token.secret(), "***"));
     let line: String = said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REASON).collect();
     line.trim().into()
 }

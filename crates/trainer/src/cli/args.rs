@@ -8,7 +8,7 @@ use cogview4_control_pipeline::ControlLatents;
 use cogview4_hub::Token;
 use cogview4_model::DeviceSpec;
 
-use super::{convert::ConvertArgs, inspect::InspectArgs};
+use super::{convert::ConvertArgs, inspect::InspectArgs, push::PushArgs};
 use crate::{
     config::{CaptionChoice, WeightingSigma},
     schedule::{learning_rate::SchedulerType, timesteps::WeightingScheme},
@@ -36,6 +36,8 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Show what is in weight files or in a data set, compare two sets of weights, or save a picture of a data set
     Inspect(Box<InspectArgs>),
+    /// Push the result of a run to the Hub, or go on with a push that failed
+    Push(PushArgs),
 }
 
 /// The flags of a run.
@@ -136,13 +138,13 @@ pub struct Args {
     /// Gradients are scaled to this norm at most [default: 1.0]
     #[arg(long)]
     pub max_grad_norm: Option<f64>,
-    /// Push the result to the Hub (not available yet)
+    /// Push the result to the Hub when the run has ended
     #[arg(long)]
     pub push_to_hub: bool,
-    /// Token for the Hub (not available yet)
+    /// Token for the Hub, in place of that of the environment
     #[arg(long)]
     pub hub_token: Option<Token>,
-    /// Name on the Hub (not available yet)
+    /// Name on the Hub, with its owner or without [default: the name of the output folder]
     #[arg(long)]
     pub hub_model_id: Option<String>,
     /// Folder of TensorBoard's files, in the output folder [default: logs]

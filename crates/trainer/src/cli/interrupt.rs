@@ -1,4 +1,12 @@
-//! Downloads that a signal ends at once.
+//! Downloads and uploads that a signal ends at once.
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, Sender, channel},
+    },
+    time::Duration,
+};
 
 use cogview4_hub::{Progress, TerminalProgress};
 
@@ -6,6 +14,8 @@ use crate::stop::StopFlag;
 
 /// The status of a program that an interrupt ended.
 pub(super) const INTERRUPTED: i32 = 130;
+/// How often somebody looks whether the program is to stop.
+const TICK: Duration = Duration::from_millis(50);
 
 /// Shows downloads on the terminal, and ends the program in the middle of one when it is to stop: there is no run yet
 /// that would have to be saved, and what came stays for the next time.
@@ -52,4 +62,20 @@ impl Progress for StoppableProgress {
     fn end(&self) {
         self.shown.end();
     }
+}
+
+/// Ends the program with a last line as soon as it is to stop, also while it waits for an answer, until the sender is
+/// dropped.
+pub(super) fn end_when_asked(stop: StopFlag, shown: Arc<TerminalProgress>, last_line: String) -> Sender<()> {
+    let (done, is_done) = channel();
+    std::thread::spawn(move || {
+        while is_done.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            if stop.is_requested() {
+                shown.end();
+                cogview4_cli::note(&last_line);
+                std::process::exit(INTERRUPTED);
+            }
+        }
+    });
+    done
 }

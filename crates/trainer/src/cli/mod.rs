@@ -8,6 +8,7 @@ mod convert;
 mod dataset;
 mod inspect;
 mod interrupt;
+mod push;
 mod resolve;
 mod wandb;
 
@@ -19,7 +20,10 @@ use std::{
 use anyhow::{Context, Result, anyhow, ensure};
 use cogview4_data::DataError;
 
-use self::interrupt::{INTERRUPTED, StoppableProgress};
+use self::{
+    interrupt::{INTERRUPTED, StoppableProgress},
+    push::Target,
+};
 use crate::{
     error::TrainError,
     run::{TrainOutcome, Trainer},
@@ -32,6 +36,7 @@ pub use cogview4_hub::Token;
 pub use convert::{ConvertArgs, convert};
 pub use dataset::{DataConfig, DataSource};
 pub use inspect::{InspectArgs, inspect};
+pub use push::{PushArgs, push};
 
 /// Signals within this time are one wish to stop: a terminal and a service manager both send to a whole group.
 const ONE_WISH: Duration = Duration::from_secs(2);
@@ -54,6 +59,7 @@ pub fn run(cli: Cli) -> Result<()> {
             ensure!(outcome.differences == 0, "{} of {} tensors differ", outcome.differences, outcome.tensors);
             Ok(())
         }
+        Some(Command::Push(args)) => push(&args, &mut std::io::stdout()).map_err(with_flags),
     }
 }
 
@@ -71,28 +77,45 @@ fn train(args: Args) -> Result<()> {
         }
     };
     let is_sync_asked = args.wandb_sync;
-    let run = || -> Result<TrainOutcome, TrainError> {
+    let wanted = args.push();
+    let flag = stop.clone();
+    let run = || -> Result<(TrainOutcome, Option<Target>), TrainError> {
         let (mut config, mut data) = args.resolve()?;
         let progress = Arc::new(StoppableProgress::new(stop.clone()));
         config.hub = config.hub.with_progress(progress.clone());
+        let target = wanted.map(|wanted| wanted.target(&config.hub)).transpose()?;
         data.hub = data.hub.with_progress(progress);
+        if let Some(target) = &target {
+            config.card.hub_model_id = Some(target.id().to_string());
+        }
         config.card.command_line = Some(card::command_line(std::env::args_os()));
         wandb::lay_environment(&mut config.wandb, |name| std::env::var(name).ok());
         let trainer = Trainer::stoppable(config, data.open()?, stop)?;
         for note in trainer.notes() {
             cogview4_cli::note(&format!("note: {note}"));
         }
-        trainer.run(&mut ())
+        Ok((trainer.run(&mut ())?, target))
     };
     ctrlc::set_handler(on_signal).context("installing the signal handler")?;
     match run() {
         Err(TrainError::Stopped) => Ok(()),
         Err(error) => Err(with_flags(error)),
-        Ok(outcome) => {
+        Ok((outcome, target)) => {
             wandb::sync(&outcome, is_sync_asked);
-            Ok(())
+            target.map_or(Ok(()), |target| push_after(outcome, target, flag))
         }
     }
+}
+
+/// Pushes what a run came to. The run is written and stays as it is, whatever happens.
+fn push_after(outcome: TrainOutcome, target: Target, stop: StopFlag) -> Result<()> {
+    if !outcome.completed {
+        cogview4_cli::note("note: stopped, so nothing was pushed; the run that ends pushes");
+        return Ok(());
+    }
+    // Its memory is not needed any more.
+    drop(outcome);
+    target.push_after(stop, &mut std::io::stdout())
 }
 
 /// An error of the library as the command line says it.

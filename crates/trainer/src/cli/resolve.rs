@@ -1,6 +1,6 @@
 //! From flags as written to what a run takes: the defaults, what was given laid over them, and what is refused.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use cogview4_control_pipeline::{ControlLatents, PipelineSource};
 use cogview4_data::Columns;
@@ -10,6 +10,7 @@ use cogview4_model::ComputeDtype;
 use super::{
     args::Args,
     dataset::{DataConfig, DataSource},
+    push::{self, PushArgs},
 };
 use crate::{
     config::{Packing, Recipe, Resume, TrackerKind, TrainConfig, ValidationPair},
@@ -82,21 +83,36 @@ impl Args {
         })
     }
 
-    /// The Hub of the environment.
+    /// The Hub of the environment, asked with the token that was given.
     fn hub(&self) -> Hub {
+        let hub = push::hub(self.hub_token.as_ref());
         match &self.cache_dir {
-            Some(folder) => Hub::from_env().with_cache_dir(folder),
-            None => Hub::from_env(),
+            Some(folder) => hub.with_cache_dir(folder),
+            None => hub,
         }
+    }
+
+    /// Where the run is pushed to, if it is; looked at by the Hub later.
+    pub(super) fn push(&self) -> Option<PushArgs> {
+        self.push_to_hub.then(|| PushArgs {
+            output_dir: self.output_dir(),
+            hub_model_id: self.hub_model_id.clone(),
+            hub_token: self.hub_token.clone(),
+            private: false,
+        })
+    }
+
+    fn output_dir(&self) -> PathBuf {
+        self.output_dir.clone().unwrap_or_else(|| "cogview4-control".into())
     }
 
     /// The run, without its data.
     pub(crate) fn config(self) -> Result<TrainConfig> {
         let report_to = self.report_to()?;
         self.check_available()?;
+        push::check_token(self.hub_token.as_ref())?;
         let pipeline = self.pipeline()?;
-        let mut config =
-            TrainConfig::new(pipeline.pipeline, self.output_dir.clone().unwrap_or_else(|| "cogview4-control".into()));
+        let mut config = TrainConfig::new(pipeline.pipeline, self.output_dir());
         config.card = self.card();
         self.lay_over_recipe(&mut config.recipe);
         config.save_dtype = match self.upcast_before_saving {
@@ -203,9 +219,6 @@ impl Args {
     fn check_available(&self) -> Result<()> {
         let later = [
             ("use_8bit_adam", self.use_8bit_adam),
-            ("push_to_hub", self.push_to_hub),
-            ("hub_token", self.hub_token.is_some()),
-            ("hub_model_id", self.hub_model_id.is_some()),
             ("allow_tf32", self.allow_tf32),
             ("offload", self.offload),
             ("config_file", self.config_file.is_some()),

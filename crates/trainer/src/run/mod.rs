@@ -2,6 +2,7 @@
 
 mod callbacks;
 mod outputs;
+mod published;
 mod setup;
 
 use std::{
@@ -29,7 +30,11 @@ use crate::{
     trackers::{Shown, Trackers},
 };
 
+pub(crate) use published::is_weights;
+pub(crate) use setup::LOCK;
+
 pub use callbacks::Callbacks;
+pub use published::is_published;
 
 /// A run that is ready to begin, or to go on.
 ///

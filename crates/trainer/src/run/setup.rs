@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// The folder that a run writes to while it has it for itself.
-const LOCK: &str = ".lock";
+pub(crate) const LOCK: &str = ".lock";
 
 /// What a run reads, opened: configurations and the checkpoint's state, no weights.
 pub(super) struct Opened {

@@ -22,7 +22,7 @@ fn loopback() -> LoopbackHub {
 }
 
 /// A command with the environment of this Hub, and a cache of its own.
-fn command(workplace: &Workplace, hub: &LoopbackHub, flags: &[&str]) -> Command {
+pub(crate) fn command(workplace: &Workplace, hub: &LoopbackHub, flags: &[&str]) -> Command {
     let mut command = workplace.command(flags);
     let cache = workplace.path("hf");
     command.env("HF_ENDPOINT", hub.endpoint()).env("HF_HOME", cache).env("HF_TOKEN", "hf_verysecret");
@@ -51,7 +51,7 @@ fn succeeds(mut command: Command) -> String {
     error
 }
 
-fn contains(folder: &Path, text: &[u8]) -> bool {
+pub(crate) fn contains(folder: &Path, text: &[u8]) -> bool {
     fs::read_dir(folder).unwrap().flatten().any(|entry| match entry.path().is_dir() {
         true => contains(&entry.path(), text),
         false => fs::read(entry.path()).unwrap().windows(text.len()).any(|window| window == text),
