@@ -199,7 +199,7 @@ fn python_loads_what_was_pushed_by_its_name() {
     succeeds(&mut command(&workplace, &hub, FLAGS));
     let code = "from diffusers import CogView4Transformer2DModel as T; \
                 print(T.from_pretrained('tester/out').config.in_channels)";
-    let mut python = Command::new(std::env::var("PYTHON").unwrap_or_else(|_| "python3".into()));
+    let mut python = Command::new(std::env::var("REFERENCE_PYTHON").unwrap_or_else(|_| "python3".into()));
     python.args(["-c", code]).env("HF_ENDPOINT", hub.endpoint()).env("HF_HOME", workplace.path("python"));
     python.env("HF_HUB_DISABLE_XET", "1").env("HF_HUB_DISABLE_TELEMETRY", "1").env_remove("HF_HUB_CACHE");
     assert_eq!(succeeds(python.env_remove("HF_TOKEN")).trim(), "32");
