@@ -84,6 +84,61 @@ fn names_are_downloaded_once_and_give_what_folders_give() {
     }
 }
 
+/// The training command of the reference's README with all of its flags, but for `--offload`, `--config_file` and sizes
+/// of a small model.
+#[test]
+fn the_command_of_the_references_readme() {
+    let (workplace, hub) = (Workplace::new(), loopback());
+    fs::copy(workplace.path("0-edges.png"), workplace.path("pose.png")).unwrap();
+    let flags = [
+        "--pretrained_model_name_or_path=THUDM/CogView4-6B",
+        "--dataset_name=raulc0399/open_pose_controlnet",
+        "--output_dir=pose-control",
+        "--mixed_precision=bf16",
+        "--train_batch_size=1",
+        "--dataloader_num_workers=16",
+        "--gradient_accumulation_steps=1",
+        "--gradient_checkpointing",
+        "--proportion_empty_prompts=0",
+        "--learning_rate=5e-5",
+        "--adam_weight_decay=1e-4",
+        "--report_to=wandb",
+        "--lr_scheduler=cosine",
+        "--lr_warmup_steps=2",
+        "--checkpointing_steps=2",
+        "--max_train_steps=4",
+        "--validation_steps=2",
+        "--validation_image",
+        "pose.png",
+        "--validation_prompt",
+        "two friends sitting by each other enjoying a day at the park, full hd, cinematic",
+        "--seed=0",
+        "--resolution=32",
+    ];
+    let train = || {
+        let mut train = Command::new(env!("CARGO_BIN_EXE_train_control_cogview4"));
+        train.current_dir(workplace.path(".")).args(flags);
+        train.env("HF_ENDPOINT", hub.endpoint()).env("HF_HOME", workplace.path("hf")).env("HF_TOKEN", "hf_verysecret");
+        train.env_remove("HF_HUB_CACHE").env_remove("HF_HUB_OFFLINE");
+        train
+    };
+    succeeds(train());
+    let run = workplace.path("pose-control");
+    for file in ["checkpoint-4/transformer/config.json", "README.md", "report.html", "wandb/latest-run/files/media"] {
+        assert!(run.join(file).exists(), "{file}");
+    }
+    let card = fs::read_to_string(run.join("README.md")).unwrap();
+    for line in ["base_model: \"THUDM/CogView4-6B\"", "raulc0399/open_pose_controlnet", "--max_train_steps=4"] {
+        assert!(card.contains(line), "{line} is not in {card}");
+    }
+    assert!(!contains(&run, b"hf_verysecret"), "the token is in no file of a run");
+    hub.take_requests();
+    let mut again = train();
+    again.args(["--resume_from_checkpoint", "latest"]);
+    succeeds(again);
+    assert!(hub.take_requests().iter().all(|request| request.path.starts_with("/api/")));
+}
+
 #[test]
 fn a_transformer_by_name_and_a_row_as_a_picture() {
     let (workplace, hub) = (Workplace::new(), loopback());
