@@ -34,7 +34,7 @@ pub use output::{CogView4PipelineOutput, OutputType};
 pub use prompt::{Prompt, PromptEmbeds};
 pub use request::{ControlRequest, PipelineRequest, TextRequest};
 pub use sampler::{Sampler, StepEnd};
-pub use source::PipelineSource;
+pub use source::{PipelineSource, fetch_model};
 
 /// Generates pictures from prompts and control images.
 ///

@@ -7,7 +7,7 @@ use cogview4_hub::{
     choose::{model_files, pipeline_files},
 };
 
-use super::{Component, PipelineFolder};
+use super::{Component, PipelineFolder, model_folder::MODEL_INDEX};
 use crate::error::Result;
 
 /// A pipeline, and what is taken in place of its own transformer: each a folder, or a name on the Hub.
@@ -83,4 +83,22 @@ impl PipelineSource {
         }?;
         Ok(self.hub.download(&listing, chosen)?.join(folder))
     }
+}
+
+/// Brings a model of either kind to the disk: a pipeline with all its components, or one component. A folder stays where
+/// it is.
+///
+/// # Errors
+/// A name that the Hub does not have or gives, no safetensors, or a download that fails.
+pub fn fetch_model(source: &Source, hub: &Hub) -> Result<PathBuf> {
+    let repo = match source {
+        Source::Folder(path) => return Ok(path.clone()),
+        Source::Hub { id, revision } => Repo::model(id.clone()).with_revision(revision.clone()),
+    };
+    let listing = hub.list(&repo)?;
+    let chosen = match listing.file(MODEL_INDEX) {
+        Some(_) => pipeline_files(&listing, &Component::ALL.map(Component::name), None)?,
+        None => model_files(&listing, "", None)?,
+    };
+    Ok(hub.download(&listing, chosen)?)
 }

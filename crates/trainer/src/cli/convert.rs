@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use cogview4_cli::ByteSize;
-use cogview4_control_pipeline::convert as convert_model;
+use cogview4_control_pipeline::{convert as convert_model, fetch_model};
+use cogview4_hub::{Hub, Source};
 use cogview4_model::{ComputeDtype, weights::WeightFormat};
 
 use crate::error::{Result, TrainError};
@@ -13,7 +14,7 @@ use crate::error::{Result, TrainError};
 #[derive(Debug, Clone, Parser)]
 #[command(rename_all = "snake_case")]
 pub struct ConvertArgs {
-    /// Folder of a pipeline, a component or a checkpoint, or the output folder of a run
+    /// Folder of a pipeline, a component or a checkpoint, the output folder of a run, or a name on the Hub
     pub from: PathBuf,
     /// Folder to write; must not be there, or be empty
     pub to: PathBuf,
@@ -53,5 +54,6 @@ pub fn convert(args: &ConvertArgs) -> Result<()> {
         // More than can be addressed is no limit.
         format.max_shard_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     }
-    Ok(convert_model(&args.from, &args.to, format)?)
+    let from = fetch_model(&Source::from(&args.from), &Hub::from_env())?;
+    Ok(convert_model(&from, &args.to, format)?)
 }

@@ -17,8 +17,8 @@ use crate::error::{Result, TrainError};
 #[derive(Debug, Clone, Parser)]
 #[command(rename_all = "snake_case")]
 pub struct InspectArgs {
-    /// Weights (a safetensors file, the folder of a pipeline, a component or a checkpoint) or a data set (a parquet or
-    /// JSON lines file, a folder, a name on the Hub)
+    /// Weights (a safetensors file, the folder of a pipeline, a component or a checkpoint), a data set (a parquet or
+    /// JSON lines file, a folder), or a name on the Hub
     pub path: PathBuf,
     /// Other weights, to compare with; the status is 1 where they differ
     pub other: Option<PathBuf>,
@@ -82,7 +82,8 @@ pub struct Inspected {
 pub fn inspect(args: &InspectArgs, out: &mut dyn Write) -> Result<Inspected> {
     let is_data = args.save.is_some() || args.dataset_config_name.is_some();
     let no_weights = |path: &Path| DataError::File { path: path.into(), reason: "holds no safetensors weights".into() };
-    match (weights::open(&args.path)?.filter(|_| !is_data), &args.other) {
+    let found = if is_data { None } else { weights::open(&args.path)? };
+    match (found, &args.other) {
         (Some(found), None) => weights::show(&found, out),
         (Some(found), Some(other)) => {
             let other = weights::open(other)?.ok_or_else(|| no_weights(other))?;

@@ -152,6 +152,18 @@ fn a_transformer_by_name_and_a_row_as_a_picture() {
     inspect.args(["inspect", ROWS, "--row", "0", "--save", "pose.png"]);
     succeeds(inspect);
     assert!(workplace.path("pose.png").is_file());
+
+    let other = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_train_control_cogview4"));
+        command.current_dir(workplace.path(".")).env("HF_ENDPOINT", hub.endpoint());
+        command.env("HF_HOME", workplace.path("hf")).args(arguments);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    other(&["convert", "who/control", "converted", "--max_shard_size", "1MB"]);
+    assert!(other(&["inspect", "who/control", "converted"]).contains(" 0 differ"));
+    assert!(other(&["inspect", ROWS]).contains("rows, columns: image"));
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, io::Write, path::Path};
 
-use cogview4_control_pipeline::ModelFolder;
+use cogview4_control_pipeline::{ModelFolder, PipelineError, fetch_model};
+use cogview4_hub::{Hub, HubError, Source};
 use cogview4_model::weights::{TensorDifference, WeightFiles, compare_tensor, summarize};
 
 use super::{Inspected, has_extension, on_output};
@@ -11,8 +12,12 @@ use crate::error::Result;
 /// Weights of a file or folder: each component's name with a slash, and its files.
 pub(super) type Weights = Vec<(String, WeightFiles)>;
 
-/// Weights, if it is weights that are there. A name on the Hub would be made a folder here.
+/// Weights, if it is weights that are there; a name on the Hub may be that of a data set.
 pub(super) fn open(path: &Path) -> Result<Option<Weights>> {
+    let path = match fetch_model(&Source::from(path), &Hub::from_env()) {
+        Err(PipelineError::Hub(HubError::RepoNotFound { .. })) => return Ok(None),
+        fetched => &fetched?,
+    };
     if has_extension(path, "safetensors") {
         return Ok(Some(vec![(String::new(), WeightFiles::open_file(path)?)]));
     }
