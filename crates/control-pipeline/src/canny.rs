@@ -75,8 +75,8 @@ impl CannyDetector {
         Ok(resize_opencv(&edges, width, height, Interpolation::Linear))
     }
 
-    /// White edges on black, as RGB, at the picture's own size, whatever that and the resolutions are. Thresholds that are
-    /// no numbers find nothing.
+    /// White edges on black, as RGB, at the picture's own size, whatever that and the resolutions are. Thresholds that
+    /// are no numbers find nothing.
     pub fn edges(&self, image: &RgbImage) -> RgbImage {
         canny(image, self.low_threshold, self.high_threshold)
     }

@@ -1,7 +1,7 @@
 //! Requests to the Hub: JSON with retries, redirects that take no token along, errors without secrets.
 //!
-//! The token goes to the endpoint's scheme, host and port and nowhere else, whatever a redirect says. Addresses are shown
-//! without user and query, as those of storage are signed. Nothing is compressed, so lengths are those of files.
+//! The token goes to the endpoint's scheme, host and port and nowhere else, whatever a redirect says. Addresses are
+//! shown without user and query, as those of storage are signed. Nothing is compressed, so lengths are those of files.
 
 mod address;
 mod client;

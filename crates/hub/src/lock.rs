@@ -15,8 +15,8 @@ pub(crate) struct FileLock {
 }
 
 impl FileLock {
-    /// Waits for the lock; tells `on_wait` first if somebody else holds it. On a file system without locks it is granted
-    /// to everybody.
+    /// Waits for the lock; tells `on_wait` first if somebody else holds it. On a file system without locks it is
+    /// granted to everybody.
     pub(crate) fn wait(path: &Path, on_wait: impl FnOnce()) -> Result<Self> {
         let failed = |error: io::Error| HubError::io(path, error);
         let mut on_wait = Some(on_wait);

@@ -55,8 +55,8 @@ pub struct Validation {
     /// How well the pictures follow their control images, on average.
     #[serde(flatten)]
     pub fidelity: Fidelity,
-    /// What the training rows' control images are of their pictures, and so what of the fidelity is measured; empty where
-    /// no pictures are generated.
+    /// What the training rows' control images are of their pictures, and so what of the fidelity is measured; empty
+    /// where no pictures are generated.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub controls: String,
     /// What the probe consists of.
@@ -101,8 +101,8 @@ pub struct ValidationImage {
     pub fidelity: Fidelity,
 }
 
-/// How well pictures follow their control images. Only what means something is there: edges where control images are edge
-/// maps, blurred likeness where they are copies, colours where they are those of the pictures; of poses, depth and
+/// How well pictures follow their control images. Only what means something is there: edges where control images are
+/// edge maps, blurred likeness where they are copies, colours where they are those of the pictures; of poses, depth and
 /// segmentation nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -1,6 +1,7 @@
 //! Values that have names in files and on command lines.
 
-/// Gives an enum of plain variants the names of the reference, the same for command lines and files: `FromStr`, `Display`,
+/// Gives an enum of plain variants the names of the reference, the same for command lines and files: `FromStr`,
+/// `Display`,
 /// `Serialize`, `Deserialize`, and `NAMES`.
 macro_rules! names {
     ($type:ident { $($variant:ident = $name:literal),+ $(,)? }) => {

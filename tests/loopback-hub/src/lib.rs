@@ -1,5 +1,5 @@
-//! A Hugging Face Hub on loopback, for tests: Python's `huggingface_hub` takes it for one. It serves repositories, takes
-//! pushes, remembers what was asked, and misbehaves where a test says so.
+//! A Hugging Face Hub on loopback, for tests: Python's `huggingface_hub` takes it for one. It serves repositories,
+//! takes pushes, remembers what was asked, and misbehaves where a test says so.
 //!
 //! The Hub is `http://127.0.0.1:PORT`, its storage of large files `http://localhost:PORT`: another host, which refuses
 //! requests that carry a token, as storage does. Connections serve one request each.

@@ -14,8 +14,8 @@ const C1: f64 = 0.01 * 0.01 * 255.0 * 255.0;
 const C2: f64 = 0.03 * 0.03 * 255.0 * 255.0;
 
 /// Structural similarity (SSIM) of the brightness of two pictures, after both are averaged down to 32 x 32 pixels: how
-/// well a picture follows a blurred, tiled or small copy, of whatever size. 1 where both are the same, about 0 where they
-/// have nothing in common.
+/// well a picture follows a blurred, tiled or small copy, of whatever size. 1 where both are the same, about 0 where
+/// they have nothing in common.
 ///
 /// Source: Wang et al., "Image quality assessment: from error visibility to structural similarity", 2004; windows of
 /// 8 x 8 pixels without weights.

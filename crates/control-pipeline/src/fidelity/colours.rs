@@ -28,8 +28,8 @@ pub fn colour_distance(a: &RgbImage, b: &RgbImage) -> f64 {
     mean(a.iter().zip(&b).map(|(a, b)| distance(a, b)))
 }
 
-/// Mean distance, in CIELAB, of each colour of one picture to the nearest of the other, wherever it is, from both sides:
-/// how well a picture keeps to a palette.
+/// Mean distance, in CIELAB, of each colour of one picture to the nearest of the other, wherever it is, from both
+/// sides: how well a picture keeps to a palette.
 ///
 /// ```
 /// use cogview4_control_pipeline::palette_distance;

@@ -85,8 +85,8 @@ impl PipelineSource {
     }
 }
 
-/// Brings a model of either kind to the disk: a pipeline with all its components, or one component. A folder stays where
-/// it is.
+/// Brings a model of either kind to the disk: a pipeline with all its components, or one component. A folder stays
+/// where it is.
 ///
 /// # Errors
 /// A name that the Hub does not have or gives, no safetensors, or a download that fails.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use super::Row;
 use crate::error::Result;
 
-/// A data set of rows that can be read in any order, by several threads. Files are opened by [`open_dataset`](crate::open_dataset) and
-/// [`open_jsonl`](crate::open_jsonl); implement it for anything else:
+/// A data set of rows that can be read in any order, by several threads. Files are opened by
+/// [`open_dataset`](crate::open_dataset) and [`open_jsonl`](crate::open_jsonl); implement it for anything else:
 ///
 /// ```
 /// use cogview4_data::{DataError, Dataset, Picture, Row};

@@ -22,8 +22,8 @@ use crate::error::{DataError, Result};
 const CONVERTED: &str = "refs/convert/parquet";
 
 /// Opens what a run is given: from a folder or file as [`open_train_data`], or by name from the Hub. Only files that
-/// hold the rows of the run are downloaded: with [`DatasetOptions::max_rows`] one after another, until there are enough.
-/// A data set of another format is read from the parquet files that the Hub made of it, where it did.
+/// hold the rows of the run are downloaded: with [`DatasetOptions::max_rows`] one after another, until there are
+/// enough. A data set of another format is read from the parquet files that the Hub made of it, where it did.
 ///
 /// ```no_run
 /// use cogview4_data::{Columns, DatasetOptions, open_source};

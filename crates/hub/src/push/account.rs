@@ -10,8 +10,8 @@ use crate::{
 };
 
 impl Hub {
-    /// The full name of a repository to push to: a name without an owner gets that of the token's user. Asks the Hub, so
-    /// that a token that is none, or may not write there, is known before any work.
+    /// The full name of a repository to push to: a name without an owner gets that of the token's user. Asks the Hub,
+    /// so that a token that is none, or may not write there, is known before any work.
     ///
     /// # Errors
     /// A name that the Hub does not take, no token, a wrong one, or one that may not write to the owner's repositories.

@@ -36,8 +36,8 @@ impl Checkpoint {
         }
     }
 
-    /// Refuses a run that does not resume from its output folder where checkpoints of another one are: it would replace and
-    /// remove them.
+    /// Refuses a run that does not resume from its output folder where checkpoints of another one are: it would replace
+    /// and remove them.
     pub(crate) fn check_none_is_replaced(config: &TrainConfig) -> Result<()> {
         let goes_on_here = match &config.resume {
             None => false,

@@ -44,7 +44,8 @@ pub enum Command {
 #[derive(Debug, Clone, Parser)]
 #[command(name = "train_control_cogview4", rename_all = "snake_case", allow_negative_numbers = true)]
 pub struct Args {
-    /// Pipeline, a folder in diffusers layout or a name on the Hub; a base transformer is widened, a control transformer trained as it is
+    /// Pipeline, a folder in diffusers layout or a name on the Hub; a base transformer is widened, a control
+    /// transformer trained as it is
     #[arg(long)]
     pub pretrained_model_name_or_path: Option<PathBuf>,
     /// Folder, or name on the Hub, that replaces the pipeline's transformer

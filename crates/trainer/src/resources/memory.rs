@@ -36,8 +36,8 @@ fn check(config: &TrainConfig, parameters: u64, available: Option<u64>) -> Resul
     }
 }
 
-/// f32 gradients and two moments are the host's; so are the f32 weights where the device is the CPU. A copy of the weights in
-/// another type is gone when the gradients are widened.
+/// f32 gradients and two moments are the host's; so are the f32 weights where the device is the CPU. A copy of the
+/// weights in another type is gone when the gradients are widened.
 fn bytes_per_parameter(config: &TrainConfig) -> u64 {
     let host = 4 + 2 * 4;
     match config.device {

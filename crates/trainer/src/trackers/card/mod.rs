@@ -1,5 +1,5 @@
-//! `README.md`, the model card: what the model is, what was measured, how it is used, and how it was trained. Written at
-//! the end of a run, with `training.svg`, `image_control_N.png` and `images_N.png` beside it.
+//! `README.md`, the model card: what the model is, what was measured, how it is used, and how it was trained. Written
+//! at the end of a run, with `training.svg`, `image_control_N.png` and `images_N.png` beside it.
 
 mod body;
 mod front_matter;

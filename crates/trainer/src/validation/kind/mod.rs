@@ -1,6 +1,6 @@
 //! What control images are of their pictures, found once by comparing training rows: each measure is tried on pictures
-//! with their own control images and with those of other rows. One that does not tell these apart, or that true pictures do
-//! not score well on, would say nothing of generated ones.
+//! with their own control images and with those of other rows. One that does not tell these apart, or that true
+//! pictures do not score well on, would say nothing of generated ones.
 
 #[cfg(test)]
 mod tests;
