@@ -185,7 +185,7 @@ fn edges_are_measured_only_where_controls_are_edges_of_their_pictures() {
     let flags = ["--output_dir", "skeletons", "--dataset_name", figures.to_str().unwrap()];
     workplace.succeeds(&[PAIRS, &common, &flags].concat());
     let line = last("skeletons");
-    let reason = "not measured: the controls are not edges of their pictures";
+    let reason = "not measured, as the controls are not edges of their pictures";
     assert!(line["controls"].as_str().unwrap().starts_with(reason), "{line}");
     assert!(line.get("edge_f1").is_none() && line["images"][0].get("edge_f1").is_none());
     assert!(page("skeletons").contains(reason) && !page("skeletons").contains("Edges of the control found"));

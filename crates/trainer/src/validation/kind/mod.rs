@@ -96,10 +96,10 @@ impl fmt::Display for ControlKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [own, other] = self.medians;
         let (what, score) = match self.measure {
-            None if self.rows < 2 => return f.write_str("not measured: one row is too few to compare"),
+            None if self.rows < 2 => return f.write_str("not measured, as one row is too few to compare"),
             None => {
                 return f.write_str(
-                    "not measured: the controls are not edges of their pictures, nor copies or colours of them",
+                    "not measured, as the controls are not edges of their pictures, nor copies or colours of them",
                 );
             }
             Some(Measure::Edges(_)) => ("edges", "F1"),

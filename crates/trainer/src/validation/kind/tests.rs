@@ -160,7 +160,7 @@ fn of_other_kinds_nothing_is_measured() {
         let resized = |pair: &[RgbImage; 2]| [0, 1].map(|index| resize(&pair[index], side, side, Filter::Bilinear));
         let kind = ControlKind::of(&skeletons.iter().map(resized).collect::<Vec<_>>());
         assert_eq!(kind.measure, None, "skeletons of {side} pixels: {kind}");
-        assert!(kind.to_string().starts_with("not measured: the controls are not edges of their pictures"));
+        assert!(kind.to_string().starts_with("not measured, as the controls are not edges of their pictures"));
     }
     for side in [64, 256] {
         for pictures in [scenes(side), photographs(side)] {
@@ -195,7 +195,7 @@ fn of_other_kinds_nothing_is_measured() {
             assert_eq!(ControlKind::of(&pairs).measure, None, "shuffled {side}");
         }
     }
-    assert_eq!(found(&scenes(64)[..1], canny).to_string(), "not measured: one row is too few to compare");
+    assert_eq!(found(&scenes(64)[..1], canny).to_string(), "not measured, as one row is too few to compare");
     assert_eq!(found(&[], canny).measure, None);
 }
 
