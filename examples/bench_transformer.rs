@@ -6,7 +6,7 @@
 
 use std::{process::ExitCode, time::Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use cogview4::model::{CogView4TransformerConfig, ComputeDtype, DeviceSpec};
 use cogview4::trainer::bench::{TransformerBench, peak_memory_bytes};
@@ -37,7 +37,7 @@ struct Cli {
     /// Compute blocks again in the backward pass
     #[arg(long)]
     gradient_checkpointing: bool,
-    /// Stream the weights (not available yet)
+    /// Stream the weights from a temporary file; of forward passes only
     #[arg(long)]
     offload: bool,
     /// Device to compute on
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
 
 #[expect(clippy::print_stdout, reason = "the result is for other programs")]
 fn run(cli: Cli) -> Result<()> {
-    ensure!(!cli.offload, "--offload: streaming the weights is not available yet");
+    ensure!(!cli.offload || cli.mode == Mode::Forward, "--offload: what is trained is not streamed");
     for (flag, count) in [("--num_layers", cli.num_layers), ("--batch", cli.batch), ("--repeats", cli.repeats)] {
         ensure!(count > 0, "{flag}: must be at least 1");
     }
@@ -78,16 +78,20 @@ fn run(cli: Cli) -> Result<()> {
         ..CogView4TransformerConfig::default()
     };
     let size = [cli.batch, cli.height, cli.width, cli.text_tokens];
-    let bench = TransformerBench::new(&config, size, cli.dtype, &cli.device.open()?);
+    let mut bench = TransformerBench::new(&config, size, cli.dtype, &cli.device.open()?);
+    let folder = tempfile::tempdir().context("--offload")?;
+    if cli.offload {
+        bench = bench.stream_from(folder.path())?;
+    }
     let run = || match cli.mode {
         Mode::Forward => bench.forward(),
         Mode::Train => bench.train(cli.gradient_checkpointing),
     };
-    run();
+    run()?;
     let mut seconds = Vec::with_capacity(cli.repeats);
     for _ in 0..cli.repeats {
         let start = Instant::now();
-        run();
+        run()?;
         seconds.push(start.elapsed().as_secs_f64());
     }
     seconds.sort_by(f64::total_cmp);

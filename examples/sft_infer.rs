@@ -2,12 +2,12 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use cogview4::hub::{Hub, Source};
 use cogview4::model::weights::{load_tensor, save_tensors};
 use cogview4::model::{ComputeDtype, DeviceSpec, files::check_writable};
-use cogview4::pipeline::{check_image_output, numbered};
+use cogview4::pipeline::{Placement, check_image_output, numbered};
 use cogview4::{CannyDetector, CogView4ControlPipeline, ControlLatents, ControlRequest, demo};
 use cogview4::{load_image, open_image, save_image};
 use cogview4_cli::{note, run_main};
@@ -91,7 +91,7 @@ struct Cli {
     /// Number type of weights and activations
     #[arg(long, default_value = "float32")]
     dtype: ComputeDtype,
-    /// Stream the weights (not available yet)
+    /// Stream the weights: read blocks from their files before each use, so that two of them are in memory
     #[arg(long)]
     offload: bool,
     /// The picture to write
@@ -111,7 +111,6 @@ fn main() -> ExitCode {
 
 fn run(cli: Cli) -> Result<()> {
     // Everything that can be wrong is looked at before the weights are loaded.
-    ensure!(!cli.offload, "--offload: streaming the weights is not available yet");
     let outputs = numbered(&cli.output, cli.num_images_per_prompt);
     outputs.iter().chain(&cli.output_control).try_for_each(|path| check_image_output(path))?;
     cli.output_latents.iter().try_for_each(|path| check_writable(path))?;
@@ -130,7 +129,8 @@ fn run(cli: Cli) -> Result<()> {
     let mut pipe = CogView4ControlPipeline::from_pretrained(source.with_revision(cli.revision))
         .hub(hub)
         .device(cli.device)
-        .dtype(cli.dtype);
+        .dtype(cli.dtype)
+        .placement(if cli.offload { Placement::Streamed } else { Placement::Resident });
     if let Some(transformer) = cli.transformer {
         pipe = pipe.transformer(transformer.as_str());
     }

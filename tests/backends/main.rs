@@ -50,6 +50,7 @@ const MODELS: &[Test] = tests![
     parity::whole_runs_in_bfloat16,
     parity::a_widened_model_is_the_base_model_whatever_the_control,
     parity::what_is_saved_is_loaded_again,
+    parity::streamed_blocks_give_the_same_bytes,
     training::weights_after_eight_steps,
     training::a_run_that_goes_on,
 ];

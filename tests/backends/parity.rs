@@ -6,6 +6,7 @@ use cogview4::{
     model::{
         AutoencoderKl, CogView4Transformer, CogView4TransformerConfig, ComputeDtype, GlmModel,
         transformer::{SizeConditions, TransformerInputs},
+        weights::WeightOptions,
     },
     open_image,
 };
@@ -59,7 +60,7 @@ pub(crate) fn transformer_block(backend: &Backend) {
     for name in PIPELINES {
         let (model, parts) = transformer(backend, name);
         let (state, context) = model.embed(inputs(&parts, &parts.values("dit.timesteps")));
-        let state = model.block(0, state, &context);
+        let state = model.block(0).unwrap().forward(state, &context);
         let expected = parts.tensor("dit.block.hidden_states");
         backend.assert_close("patches", state.hidden_states, expected, BLOCK_TOLERANCE);
         let expected = parts.tensor("dit.block.encoder_hidden_states");
@@ -71,11 +72,11 @@ pub(crate) fn transformer_without_and_with_hidden_text(backend: &Backend) {
     for name in PIPELINES {
         let (model, parts) = transformer(backend, name);
         let timesteps = parts.values("dit.timesteps");
-        let output = model.forward(inputs(&parts, &timesteps));
+        let output = model.forward(inputs(&parts, &timesteps)).unwrap();
         backend.assert_close("all seen", output, parts.tensor("dit.output"), MODEL_TOLERANCE);
 
         let hidden_text = Some(parts.tensor::<2>("dit.text_mask").equal_elem(0.0));
-        let output = model.forward(TransformerInputs { hidden_text, ..inputs(&parts, &timesteps) });
+        let output = model.forward(TransformerInputs { hidden_text, ..inputs(&parts, &timesteps) }).unwrap();
         backend.assert_close("text hidden", output, parts.tensor("dit.output_masked"), MODEL_TOLERANCE);
     }
 }
@@ -88,9 +89,9 @@ pub(crate) fn hidden_text_is_as_if_it_were_not_there(backend: &Backend) {
         vec![Tensor::full([2, 16], true, &backend.device), Tensor::full([2, 16], false, &backend.device)],
         1,
     ));
-    let hidden = model.forward(TransformerInputs { hidden_text, ..inputs(&parts, &timesteps) });
+    let hidden = model.forward(TransformerInputs { hidden_text, ..inputs(&parts, &timesteps) }).unwrap();
     let short = TransformerInputs { encoder_hidden_states: text.narrow(1, 16, 16), ..inputs(&parts, &timesteps) };
-    backend.assert_close("without the pads", hidden, model.forward(short), BLOCK_TOLERANCE);
+    backend.assert_close("without the pads", hidden, model.forward(short).unwrap(), BLOCK_TOLERANCE);
 }
 
 pub(crate) fn vae_encoder_and_decoder(backend: &Backend) {
@@ -115,7 +116,8 @@ pub(crate) fn text_encoder_hidden_states(backend: &Backend) {
         let model = GlmModel::load(&folder, ComputeDtype::Float32.dtype(), &backend.device).unwrap();
         let parts = backend.open(&format!("{name}/parts.safetensors"));
         let ids: Vec<u32> = parts.values("glm.ids").iter().map(|&id| id as u32).collect();
-        backend.assert_close("hidden states", model.forward(&ids), parts.tensor("glm.hidden_states"), MODEL_TOLERANCE);
+        let output = model.forward(&ids).unwrap();
+        backend.assert_close("hidden states", output, parts.tensor("glm.hidden_states"), MODEL_TOLERANCE);
     }
 }
 
@@ -188,7 +190,7 @@ pub(crate) fn a_widened_model_is_the_base_model_whatever_the_control(backend: &B
     let timesteps = parts.values("dit.timesteps");
     let both = parts.tensor::<4>("dit.hidden_states");
     let run = |model: &CogView4Transformer, hidden_states| {
-        model.forward(TransformerInputs { hidden_states, ..inputs(&parts, &timesteps) })
+        model.forward(TransformerInputs { hidden_states, ..inputs(&parts, &timesteps) }).unwrap()
     };
     let expected = run(&base, both.clone().narrow(1, 0, 16));
     let widened = base.widen_input();
@@ -203,6 +205,37 @@ pub(crate) fn what_is_saved_is_loaded_again(backend: &Backend) {
     let again = CogView4Transformer::load(folder.path(), ComputeDtype::Float32.dtype(), &backend.device).unwrap();
     assert_eq!(again.config(), model.config());
     let timesteps = parts.values("dit.timesteps");
-    let run = |model: &CogView4Transformer| model.forward(inputs(&parts, &timesteps));
+    let run = |model: &CogView4Transformer| model.forward(inputs(&parts, &timesteps)).unwrap();
     backend.assert_close("output", run(&again), run(&model), 0.0);
+}
+
+pub(crate) fn streamed_blocks_give_the_same_bytes(backend: &Backend) {
+    let dtypes = [ComputeDtype::Float32, ComputeDtype::BFloat16].map(ComputeDtype::dtype);
+    let dtypes = dtypes.into_iter().filter(|dtype| backend.device.supports_dtype(*dtype));
+    for (name, dtype) in PIPELINES.into_iter().flat_map(|name| dtypes.clone().map(move |dtype| (name, dtype))) {
+        let parts = backend.open(&format!("{name}/parts.safetensors"));
+        let timesteps = parts.values("dit.timesteps");
+        let ids: Vec<u32> = parts.values("glm.ids").iter().map(|&id| id as u32).collect();
+        let options = WeightOptions::new(dtype, &backend.device);
+        let run = |options: &WeightOptions| {
+            let folder = |component: &str| fixtures().join(name).join(component);
+            let transformer = CogView4Transformer::load_with(&folder("transformer"), options).unwrap();
+            let text_encoder = GlmModel::load_with(&folder("text_encoder"), options).unwrap();
+            let input = || TransformerInputs {
+                hidden_states: parts.tensor::<4>("dit.hidden_states").cast(dtype),
+                encoder_hidden_states: parts.tensor::<3>("dit.encoder_hidden_states").cast(dtype),
+                ..inputs(&parts, &timesteps)
+            };
+            // Twice, so that a second pass over the blocks is seen too.
+            let outputs = [0; 2].map(|_| transformer.forward_each(vec![input(), input()]).unwrap());
+            let embeds = text_encoder.forward_each(&[&ids, &ids[..16]]).unwrap();
+            let outputs = outputs.into_iter().flatten().map(Tensor::into_data);
+            outputs.chain(embeds.into_iter().map(Tensor::into_data)).collect::<Vec<_>>()
+        };
+        let resident = run(&options);
+        for (resident_blocks, is_mapped) in [(None, true), (Some(0), false), (Some(1), true)] {
+            let other = run(&WeightOptions { resident_blocks, is_mapped, ..options.clone() });
+            assert!(other == resident, "{name}: {resident_blocks:?} blocks in memory, mapped: {is_mapped}");
+        }
+    }
 }

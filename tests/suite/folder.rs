@@ -4,6 +4,7 @@ use std::{fs, path::Path};
 
 use burn::tensor::DType;
 use cogview4::PipelineFolder;
+use cogview4::model::weights::{WeightFiles, WeightOptions};
 use cogview4::pipeline::{Component, InputChannels, PipelineConfigs};
 
 use crate::support::fixtures;
@@ -92,14 +93,14 @@ fn variants_of_weights_are_taken_where_they_are() {
     let weights = folder.join("diffusion_pytorch_model.fp16.safetensors");
     fs::copy(own.join("diffusion_pytorch_model.safetensors"), &weights).unwrap();
 
-    let device = crate::support::device();
+    let options = WeightOptions::new(DType::F32, &crate::support::device());
     let without = plain().with(Component::Vae, &folder);
-    let error = without.load_vae(DType::F32, &device).unwrap_err().to_string();
+    let error = without.load_vae(&options).unwrap_err().to_string();
     assert!(error.contains("vae") && error.contains("`diffusion_pytorch_model.safetensors`"), "{error}");
     let with = without.clone().with_variant("fp16");
     with.read_configs(InputChannels::Control).unwrap();
-    with.load_vae(DType::F32, &device).unwrap();
-    with.load_transformer(DType::F32, &device).expect("a component without the variant has its own weights");
+    with.load_vae(&options).unwrap();
+    with.load_transformer(&options).expect("a component without the variant has its own weights");
     assert_eq!([Component::Vae, Component::Transformer].map(|part| with.variant_of(part)), [Some("fp16"), None]);
 
     for (variant, culprit) in [("bf16", "no component has weights of the variant `bf16`"), ("../x", "variant")] {
@@ -109,8 +110,8 @@ fn variants_of_weights_are_taken_where_they_are() {
     let shards = folder.join("diffusion_pytorch_model.safetensors.index.fp16.json");
     fs::rename(&weights, folder.join("diffusion_pytorch_model.fp16-00001-of-00001.safetensors")).unwrap();
     let name = "diffusion_pytorch_model.fp16-00001-of-00001.safetensors";
-    let keys = cogview4::model::weights::WeightFiles::open_file(&folder.join(name)).unwrap();
+    let keys = WeightFiles::open_file(&folder.join(name)).unwrap();
     let map: serde_json::Map<_, _> = keys.keys().map(|key| (key.into(), name.into())).collect();
     fs::write(shards, serde_json::json!({ "weight_map": map }).to_string()).unwrap();
-    with.load_vae(DType::F32, &device).unwrap();
+    with.load_vae(&options).unwrap();
 }

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{cli::sft_infer, support::fixtures};
+use crate::{
+    cli::sft_infer,
+    support::{copy, fixtures},
+};
 
 /// A copy of a fixture pipeline that a test may break.
 struct Victim {
@@ -48,18 +51,6 @@ impl Victim {
             assert!(error.contains(culprit), "`{culprit}` is not in: {error}");
         }
         assert_eq!(files(self.folder.path()), before, "nothing is written");
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
 
@@ -238,5 +229,4 @@ fn flags_out_of_range() {
     ] {
         victim.refuses(&flags, &[culprit]);
     }
-    victim.refuses(&["--offload"], &["--offload"]);
 }

@@ -14,5 +14,6 @@ mod images;
 mod parameters;
 mod rng;
 mod scheduler;
+mod streaming;
 mod support;
 mod tokenizer;

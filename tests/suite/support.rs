@@ -1,6 +1,6 @@
 //! Fixtures, tolerances and the device that tests share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use cogview4::model::{DeviceSpec, weights::WeightFiles};
@@ -64,4 +64,17 @@ pub(crate) fn assert_close<const D: usize>(what: &str, found: Tensor<D>, expecte
     assert_eq!(found.dims(), expected.dims(), "{what}");
     let distance = distance(&values(found.into_data()), &values(expected.into_data()));
     assert!(distance <= tolerance, "{what}: {distance:.2e} is more than {tolerance:.0e}");
+}
+
+/// Copies a folder.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }

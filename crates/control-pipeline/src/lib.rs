@@ -21,7 +21,8 @@ pub use pipeline::{
     CogView4ControlPipeline, CogView4Pipeline, CogView4PipelineOutput, Component, ComponentParts, Components,
     Conditioning, Control, ControlImage, ControlLatents, ControlRequest, DiffusionPipeline, InputChannels, ModelFolder,
     OutputType, ParseControlLatentsError, PipelineConfigs, PipelineFolder, PipelineLoader, PipelineRequest,
-    PipelineSource, Prompt, PromptEmbeds, Sampler, StepEnd, TextRequest, TransformerSource, convert, fetch_model,
+    PipelineSource, Placement, Prompt, PromptEmbeds, Sampler, StepEnd, TextRequest, TransformerSource, convert,
+    fetch_model,
 };
 #[doc(hidden)]
 pub use progress::progress_bar;

@@ -1,12 +1,16 @@
 //! What `bench_transformer` times: a forward pass, and a training step without the optimiser, on random weights.
 
+use std::path::Path;
+
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use cogview4_model::{
     CogView4Transformer, CogView4TransformerConfig, ComputeDtype, FlowMatchEulerSchedulerConfig,
-    transformer::SizeConditions, weights::cast_parameters,
+    transformer::SizeConditions,
+    weights::{WeightOptions, cast_parameters},
 };
 
 use crate::{
+    error::Result,
     optimizer::Gradients,
     samples::MicroBatch,
     step::{TrainingCopy, inputs},
@@ -59,14 +63,34 @@ impl TransformerBench {
     }
 
     /// One forward pass, waited for.
-    pub fn forward(&self) {
-        let output = self.model.forward(inputs(&self.model, &self.batch, self.dtype));
+    ///
+    /// # Errors
+    /// Weights that are streamed and cannot be read.
+    pub fn forward(&self) -> Result<()> {
+        let output = self.model.forward(inputs(&self.model, &self.batch, self.dtype))?;
         let _: f32 = output.cast(DType::F32).sum().into_scalar();
+        Ok(())
     }
 
     /// Loss and gradients of all parameters.
-    pub fn train(&self, recompute: bool) {
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn train(&self, recompute: bool) -> Result<()> {
         let copy = TrainingCopy::new(&self.model, self.dtype, recompute);
-        copy.forward_backward(&self.batch, 1.0, &mut Gradients::default());
+        copy.forward_backward(&self.batch, 1.0, &mut Gradients::default())?;
+        Ok(())
+    }
+
+    /// The same weights, written to a folder and streamed from there: no block stays in memory.
+    ///
+    /// # Errors
+    /// A file that cannot be written or read.
+    pub fn stream_from(mut self, folder: &Path) -> Result<Self> {
+        let device = self.batch.noise.device();
+        self.model.save(folder)?;
+        let options = WeightOptions { resident_blocks: Some(0), ..WeightOptions::new(self.dtype.dtype(), &device) };
+        self.model = CogView4Transformer::load_with(folder, &options)?;
+        Ok(self)
     }
 }

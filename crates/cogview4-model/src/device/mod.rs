@@ -10,6 +10,7 @@ mod memory;
 use std::{fmt, str::FromStr};
 
 use burn::tensor::{Device, Tensor};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{ModelError, Result};
@@ -129,20 +130,13 @@ impl DeviceSpec {
     }
 }
 
-/// Runs two computations on a device, both at once where that is faster: on the pure-Rust CPU, where what runs on one
-/// thread within one of them would leave the other cores idle.
-///
-/// ```
-/// use burn::tensor::Tensor;
-/// use cogview4_model::{DeviceSpec, device::both};
-///
-/// let device = DeviceSpec::default().open()?;
-/// let sum_of = |value: f32| Tensor::<1>::full([4], value, &device).sum().into_scalar::<f32>();
-/// assert_eq!(both(&device, || sum_of(1.0), || sum_of(2.0)), (4.0, 8.0));
-/// # Ok::<(), cogview4_model::ModelError>(())
-/// ```
-pub fn both<A: Send, B: Send>(device: &Device, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
-    if is_flex(device) { rayon::join(a, b) } else { (a(), b()) }
+/// Runs a computation for each item, all at once where that is faster: on the pure-Rust CPU, where what runs on one
+/// thread within one of them would leave the other cores idle. The results have the order of the items.
+pub(crate) fn each<T: Send, R: Send>(device: &Device, items: Vec<T>, run: impl Fn(T) -> R + Send + Sync) -> Vec<R> {
+    match is_flex(device) && items.len() > 1 {
+        true => items.into_par_iter().map(run).collect(),
+        false => items.into_iter().map(run).collect(),
+    }
 }
 
 /// Whether a device is the pure-Rust CPU, with or without autodiff.

@@ -3,7 +3,7 @@
 mod config;
 mod layer;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use burn::{
     module::{Module, Param},
@@ -15,7 +15,9 @@ use crate::{
     error::{ModelError, Result},
     nn::lazy_param,
     ops::RotaryTable,
-    weights::{LoadOptions, TRANSFORMERS_WEIGHTS, WeightFiles, load_module},
+    weights::{
+        BlockStream, LoadOptions, TRANSFORMERS_WEIGHTS, WeightFiles, WeightOptions, block, block_index, load_module,
+    },
 };
 
 pub use config::GlmConfig;
@@ -28,21 +30,49 @@ pub use config::GlmConfig;
 /// use cogview4_model::GlmModel;
 ///
 /// let model = GlmModel::load("CogView4-6B/text_encoder".as_ref(), DType::F32, &Device::flex())?;
-/// let embeds = model.forward(&[151331, 151333, 64, 8878]); // [1, 4, hidden_size]
+/// let embeds = model.forward(&[151331, 151333, 64, 8878])?; // [1, 4, hidden_size]
 /// # Ok::<(), cogview4_model::ModelError>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct GlmModel {
     embed_tokens: Embedding,
     layers: Vec<GlmDecoderLayer>,
+    /// The layers behind those in memory.
+    #[module(skip)]
+    streamed: Option<Arc<BlockStream<GlmDecoderLayer>>>,
     #[module(skip)]
     config: GlmConfig,
 }
 
 #[derive(Module, Debug)]
 struct Embedding {
-    /// `[vocab, D]`.
+    /// `[vocab, D]`; not loaded where rows are read from the files.
     weight: Param<Tensor<2>>,
+    #[module(skip)]
+    rows: Option<EmbeddingRows>,
+}
+
+/// Where the rows of an embedding are read from: a prompt needs a few of very many.
+#[derive(Debug, Clone)]
+struct EmbeddingRows {
+    files: Arc<WeightFiles>,
+    key: String,
+    dtype: DType,
+}
+
+impl Embedding {
+    /// `S` ids to `[S, D]`.
+    fn forward(&self, ids: &[u32]) -> Result<Tensor<2>> {
+        let Some(EmbeddingRows { files, key, dtype }) = &self.rows else {
+            let weight = self.weight.val();
+            let rows: Vec<i64> = ids.iter().map(|&id| i64::from(id)).collect();
+            let rows = Tensor::<1, Int>::from_data(TensorData::new(rows, [ids.len()]), &weight.device());
+            return Ok(weight.select(0, rows));
+        };
+        let device = self.weight.lazy_device();
+        let read = |&id: &u32| Ok(Tensor::from_data(files.read_row(key, id as usize, *dtype)?, (&device, *dtype)));
+        Ok(Tensor::cat(ids.iter().map(read).collect::<Result<_>>()?, 0))
+    }
 }
 
 impl GlmModel {
@@ -51,8 +81,9 @@ impl GlmModel {
         let weight = lazy_param([config.vocab_size, config.hidden_size], Distribution::Normal(0.0, 0.02), device);
         let used_layers = config.num_hidden_layers - 1;
         Self {
-            embed_tokens: Embedding { weight },
+            embed_tokens: Embedding { weight, rows: None },
             layers: (0..used_layers).map(|_| GlmDecoderLayer::init(config, device)).collect(),
+            streamed: None,
             config: config.clone(),
         }
     }
@@ -63,21 +94,38 @@ impl GlmModel {
     /// # Errors
     /// A missing or broken file, or weights that are not exactly those of the configuration.
     pub fn load(folder: &Path, dtype: DType, device: &Device) -> Result<Self> {
-        Self::load_variant(folder, None, dtype, device)
+        Self::load_with(folder, &WeightOptions::new(dtype, device))
     }
 
-    /// As [`load`](Self::load), of a variant of the weights, such as `fp16`.
+    /// As [`load`](Self::load), with more to choose.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn load_variant(folder: &Path, variant: Option<&str>, dtype: DType, device: &Device) -> Result<Self> {
+    pub fn load_with(folder: &Path, options: &WeightOptions) -> Result<Self> {
         let config = GlmConfig::load(&folder.join("config.json"))?;
-        let files = WeightFiles::open_variant(folder, TRANSFORMERS_WEIGHTS, variant)?;
+        let files = WeightFiles::open_variant(folder, TRANSFORMERS_WEIGHTS, options.variant.as_deref())?;
+        let files = Arc::new(files);
         let prefix = if files.shape("model.embed_tokens.weight").is_some() { "model." } else { "" };
-        let last_layer = format!("{prefix}layers.{}.", config.num_hidden_layers - 1);
+        let (layers, embedding) = (format!("{prefix}layers"), format!("{prefix}embed_tokens.weight"));
         let final_norm = format!("{prefix}norm.weight");
-        let unused = |key: &str| key.starts_with(&last_layer) || key == final_norm || key == "lm_head.weight";
-        load_module(Self::init(&config, device), &files, LoadOptions { dtype, prefix, may_ignore: &unused })
+        let (used, device, dtype) = (config.num_hidden_layers - 1, options.device.clone(), options.dtype);
+        let resident = options.resident(used);
+        let layer = |key: &str| block_index(key, &layers);
+        let load = LoadOptions {
+            is_mapped: options.is_mapped,
+            prefix,
+            may_ignore: &|key| layer(key) == Some(used) || key == final_norm || key == "lm_head.weight",
+            is_left: &|key| key == embedding || layer(key).is_some_and(|index| index >= resident),
+            ..LoadOptions::all(dtype)
+        };
+        let mut model = load_module(Self::init(&config, &device), &files, load)?;
+        model.embed_tokens.rows = Some(EmbeddingRows { files: Arc::clone(&files), key: embedding, dtype });
+        if resident < used {
+            model.layers.truncate(resident);
+            let init = move || GlmDecoderLayer::init(&config, &device);
+            model.streamed = Some(Arc::new(BlockStream::new(init, files, layers, options, resident..used)?));
+        }
+        Ok(model)
     }
 
     /// The sizes of this model.
@@ -105,17 +153,37 @@ impl GlmModel {
     /// # Shapes
     /// `S` token ids to `[1, S, hidden_size]`.
     ///
+    /// # Errors
+    /// A part that has to be read and cannot.
+    ///
     /// # Panics
     /// When an id is not below the vocabulary's size.
-    pub fn forward(&self, token_ids: &[u32]) -> Tensor<3> {
+    pub fn forward(&self, token_ids: &[u32]) -> Result<Tensor<3>> {
+        let mut outputs = self.forward_each(&[token_ids])?;
+        Ok(outputs.pop().expect("invariant: an output for each prompt"))
+    }
+
+    /// Several prompts in one pass over the layers: what [`forward`](Self::forward) gives for each alone.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    ///
+    /// # Panics
+    /// As [`forward`](Self::forward).
+    pub fn forward_each(&self, prompts: &[&[u32]]) -> Result<Vec<Tensor<3>>> {
         let vocab_size = self.config.vocab_size;
-        assert!(token_ids.iter().all(|&id| (id as usize) < vocab_size), "token ids are below {vocab_size}");
-        let weight = self.embed_tokens.weight.val();
-        let ids: Vec<i64> = token_ids.iter().map(|&id| i64::from(id)).collect();
-        let ids = Tensor::<1, Int>::from_data(TensorData::new(ids, [token_ids.len()]), &weight.device());
-        let rotary = self.rotary_table(token_ids.len(), weight.dtype(), &weight.device());
-        let hidden_states = weight.select(0, ids).unsqueeze::<3>();
-        self.layers.iter().fold(hidden_states, |hidden_states, layer| layer.forward(hidden_states, &rotary))
+        let embed = |ids: &&[u32]| {
+            assert!(ids.iter().all(|&id| (id as usize) < vocab_size), "token ids are below {vocab_size}");
+            let hidden_states = self.embed_tokens.forward(ids)?;
+            let rotary = self.rotary_table(ids.len(), hidden_states.dtype(), &hidden_states.device());
+            Ok((hidden_states.unsqueeze::<3>(), rotary))
+        };
+        let mut states = prompts.iter().map(embed).collect::<Result<Vec<_>>>()?;
+        for index in 0..self.config.num_hidden_layers - 1 {
+            let layer = block(&self.layers, self.streamed.as_deref(), index)?;
+            states = states.into_iter().map(|(state, rotary)| (layer.forward(state, &rotary), rotary)).collect();
+        }
+        Ok(states.into_iter().map(|(state, _)| state).collect())
     }
 
     fn rotary_table(&self, seq: usize, dtype: DType, device: &Device) -> RotaryTable {

@@ -16,7 +16,7 @@ const MODULATIONS: usize = 12;
 
 /// A CogView4 transformer block.
 #[derive(Module, Debug)]
-pub(crate) struct TransformerBlock {
+pub struct TransformerBlock {
     norm1: AdaLayerNormZero,
     attn1: Attention,
     ff: FeedForward,
@@ -32,7 +32,8 @@ impl TransformerBlock {
         }
     }
 
-    pub(crate) fn forward(&self, state: BlockState, context: &BlockContext) -> BlockState {
+    /// What flows through, after this block.
+    pub fn forward(&self, state: BlockState, context: &BlockContext) -> BlockState {
         let BlockState { hidden_states, encoder_hidden_states } = state;
         // 1. Modulations
         let [patches, text] = self.norm1.forward(context.temb.clone());

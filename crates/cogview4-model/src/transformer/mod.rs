@@ -9,7 +9,7 @@ mod embeddings;
 mod output;
 mod state;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use burn::{
     module::Module,
@@ -17,21 +17,28 @@ use burn::{
 };
 
 use self::{
-    block::TransformerBlock,
     embeddings::{PatchEmbed, TimeConditionEmbed, rotary_table},
     output::AdaLayerNormContinuous,
 };
 use crate::{
-    error::Result,
+    device::each,
+    error::{ModelError, Result},
     files::write_atomic,
     nn::Linear,
     ops::{self, AttentionMask},
-    weights::{DIFFUSION_WEIGHTS, LoadOptions, WeightFiles, load_module, save_module, save_module_as},
+    weights::{
+        Block, BlockStream, DIFFUSION_WEIGHTS, LoadOptions, WeightFiles, WeightOptions, block, block_index,
+        load_module, save_module, save_module_as,
+    },
 };
 
+pub use block::TransformerBlock;
 pub use config::CogView4TransformerConfig;
 pub use embeddings::SizeConditions;
 pub use state::{BlockContext, BlockState, TransformerInputs};
+
+/// What the keys of blocks begin with.
+const BLOCKS: &str = "transformer_blocks";
 
 /// The transformer; see the module's documentation.
 ///
@@ -54,8 +61,9 @@ pub use state::{BlockContext, BlockState, TransformerInputs};
 ///     timesteps: &[500.0],
 ///     sizes: &[SizeConditions::uncropped(64, 64)],
 ///     hidden_text: None,
-/// });
+/// })?;
 /// assert_eq!(velocity.dims(), [1, 16, 8, 8]);
+/// # Ok::<(), cogview4_model::ModelError>(())
 /// ```
 #[derive(Module, Debug)]
 pub struct CogView4Transformer {
@@ -64,6 +72,9 @@ pub struct CogView4Transformer {
     transformer_blocks: Vec<TransformerBlock>,
     norm_out: AdaLayerNormContinuous,
     proj_out: Linear,
+    /// The blocks behind those in memory.
+    #[module(skip)]
+    streamed: Option<Arc<BlockStream<TransformerBlock>>>,
     #[module(skip)]
     config: CogView4TransformerConfig,
 }
@@ -78,6 +89,7 @@ impl CogView4Transformer {
             transformer_blocks: (0..config.num_layers).map(|_| TransformerBlock::init(config, device)).collect(),
             norm_out: AdaLayerNormContinuous::init(config, device),
             proj_out: Linear::init(width, patch * patch * config.out_channels, device),
+            streamed: None,
             config: config.clone(),
         }
     }
@@ -87,23 +99,35 @@ impl CogView4Transformer {
     /// # Errors
     /// A missing or broken file, or weights that are not exactly those of the configuration.
     pub fn load(folder: &Path, dtype: DType, device: &Device) -> Result<Self> {
-        Self::load_variant(folder, None, dtype, device)
+        Self::load_with(folder, &WeightOptions::new(dtype, device))
     }
 
-    /// As [`load`](Self::load), of a variant of the weights, such as `fp16`.
+    /// As [`load`](Self::load), with more to choose.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn load_variant(folder: &Path, variant: Option<&str>, dtype: DType, device: &Device) -> Result<Self> {
+    pub fn load_with(folder: &Path, options: &WeightOptions) -> Result<Self> {
         let config = CogView4TransformerConfig::load(&folder.join("config.json"))?;
-        let files = WeightFiles::open_variant(folder, DIFFUSION_WEIGHTS, variant)?;
-        load_module(config.init(device), &files, LoadOptions { dtype, prefix: "", may_ignore: &|_| false })
+        let files = WeightFiles::open_variant(folder, DIFFUSION_WEIGHTS, options.variant.as_deref())?;
+        let (blocks, device) = (config.num_layers, options.device.clone());
+        let resident = options.resident(blocks);
+        let is_streamed = |key: &str| block_index(key, BLOCKS).is_some_and(|index| index >= resident);
+        let (dtype, is_mapped) = (options.dtype, options.is_mapped);
+        let load = LoadOptions { is_mapped, is_left: &is_streamed, ..LoadOptions::all(dtype) };
+        let mut model = load_module(config.init(&device), &files, load)?;
+        if resident < blocks {
+            model.transformer_blocks.truncate(resident);
+            let init = move || TransformerBlock::init(&config, &device);
+            let stream = BlockStream::new(init, Arc::new(files), BLOCKS.into(), options, resident..blocks)?;
+            model.streamed = Some(Arc::new(stream));
+        }
+        Ok(model)
     }
 
     /// Writes a component folder in diffusers layout, in the type of the parameters; the folder must be there.
     ///
     /// # Errors
-    /// A file that cannot be written.
+    /// A file that cannot be written, or a model of which blocks are not in memory.
     pub fn save(&self, folder: &Path) -> Result<()> {
         self.save_config(folder)?;
         save_module(self, folder, DIFFUSION_WEIGHTS)
@@ -119,6 +143,12 @@ impl CogView4Transformer {
     }
 
     fn save_config(&self, folder: &Path) -> Result<()> {
+        if self.streamed.is_some() {
+            return Err(ModelError::bad_input(
+                "transformer",
+                "not all of its blocks are in memory, so it is not saved",
+            ));
+        }
         write_atomic(&folder.join("config.json"), self.config.to_json().as_bytes())
     }
 
@@ -144,19 +174,37 @@ impl CogView4Transformer {
 
     /// Number of blocks.
     pub fn num_blocks(&self) -> usize {
-        self.transformer_blocks.len()
+        self.config.num_layers
     }
 
     /// Predicts the velocity (noise minus picture), `[B, out_channels, H, W]`.
     ///
+    /// # Errors
+    /// A block that has to be read and cannot.
+    ///
     /// # Panics
     /// As [`embed`](Self::embed).
-    pub fn forward(&self, inputs: TransformerInputs<'_>) -> Tensor<4> {
-        let (mut state, context) = self.embed(inputs);
+    pub fn forward(&self, inputs: TransformerInputs<'_>) -> Result<Tensor<4>> {
+        let mut outputs = self.forward_each(vec![inputs])?;
+        Ok(outputs.pop().expect("invariant: an output for each input"))
+    }
+
+    /// Several predictions in one pass over the blocks: what [`forward`](Self::forward) gives for each. On the
+    /// pure-Rust CPU they are computed at once.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    ///
+    /// # Panics
+    /// As [`embed`](Self::embed).
+    pub fn forward_each(&self, inputs: Vec<TransformerInputs<'_>>) -> Result<Vec<Tensor<4>>> {
+        let Some(device) = inputs.first().map(|inputs| inputs.hidden_states.device()) else { return Ok(Vec::new()) };
+        let mut states = each(&device, inputs, |inputs| self.embed(inputs));
         for index in 0..self.num_blocks() {
-            state = self.block(index, state, &context);
+            let block = self.block(index)?;
+            states = each(&device, states, |(state, context)| (block.forward(state, &context), context));
         }
-        self.head(state, &context)
+        Ok(each(&device, states, |(state, context)| self.head(state, &context)))
     }
 
     /// Everything before the blocks.
@@ -190,12 +238,16 @@ impl CogView4Transformer {
         (state, BlockContext { temb, image_rotary_emb, mask, seq_txt, patch_grid })
     }
 
-    /// Block `index`.
+    /// Block `index`. One that is not kept in memory is read, if that was not begun already; it should be dropped
+    /// before the next is asked for.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
     ///
     /// # Panics
     /// When there is no such block.
-    pub fn block(&self, index: usize, state: BlockState, context: &BlockContext) -> BlockState {
-        self.transformer_blocks[index].forward(state, context)
+    pub fn block(&self, index: usize) -> Result<Block<'_, TransformerBlock>> {
+        block(&self.transformer_blocks, self.streamed.as_deref(), index)
     }
 
     /// Everything after the blocks: `[B, out_channels, H, W]`.

@@ -18,7 +18,7 @@ use self::{decoder::Decoder, encoder::Encoder};
 use crate::{
     error::Result,
     nn::Conv2d,
-    weights::{DIFFUSION_WEIGHTS, LoadOptions, WeightFiles, load_module},
+    weights::{DIFFUSION_WEIGHTS, LoadOptions, WeightFiles, WeightOptions, load_module},
 };
 
 pub use config::AutoencoderKlConfig;
@@ -72,17 +72,18 @@ impl AutoencoderKl {
     /// # Errors
     /// A missing or broken file, or weights that are not exactly those of the configuration.
     pub fn load(folder: &Path, dtype: DType, device: &Device) -> Result<Self> {
-        Self::load_variant(folder, None, dtype, device)
+        Self::load_with(folder, &WeightOptions::new(dtype, device))
     }
 
-    /// As [`load`](Self::load), of a variant of the weights, such as `fp16`.
+    /// As [`load`](Self::load), with more to choose.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn load_variant(folder: &Path, variant: Option<&str>, dtype: DType, device: &Device) -> Result<Self> {
+    pub fn load_with(folder: &Path, options: &WeightOptions) -> Result<Self> {
         let config = AutoencoderKlConfig::load(&folder.join("config.json"))?;
-        let files = WeightFiles::open_variant(folder, DIFFUSION_WEIGHTS, variant)?;
-        load_module(config.init(device), &files, LoadOptions { dtype, prefix: "", may_ignore: &|_| false })
+        let files = WeightFiles::open_variant(folder, DIFFUSION_WEIGHTS, options.variant.as_deref())?;
+        let load = LoadOptions { is_mapped: options.is_mapped, ..LoadOptions::all(options.dtype) };
+        load_module(config.init(&options.device), &files, load)
     }
 
     /// The sizes of this model.

@@ -3,27 +3,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
     path::{Path, PathBuf},
 };
 
-use burn::tensor::{DType, Element, TensorData};
-use bytemuck::Pod;
-use half::{bf16, f16};
-use memmap2::Mmap;
-use rayon::prelude::*;
-use safetensors::{Dtype, SafeTensors, tensor::TensorInfo};
+use burn::tensor::{DType, TensorData};
+use safetensors::tensor::TensorInfo;
 use serde::Deserialize;
 
+use super::shard::Shard;
 use crate::error::{ModelError, Result};
 
 /// Name of the weight files of models of diffusers, without what follows it.
 pub const DIFFUSION_WEIGHTS: &str = "diffusion_pytorch_model";
 /// Name of the weight files of models of transformers, without what follows it.
 pub const TRANSFORMERS_WEIGHTS: &str = "model";
-
-/// Values that a thread reads at a time.
-const PART_VALUES: usize = 1 << 20;
 
 /// The weight files of one component.
 #[derive(Debug)]
@@ -32,15 +25,6 @@ pub struct WeightFiles {
     shards: Vec<Shard>,
     /// Key to the shard that holds it.
     keys: BTreeMap<String, usize>,
-}
-
-#[derive(Debug)]
-struct Shard {
-    path: PathBuf,
-    map: Mmap,
-    /// Where the data begins, after the header.
-    data_start: usize,
-    tensors: BTreeMap<String, TensorInfo>,
 }
 
 /// A tensor in its file.
@@ -158,20 +142,49 @@ impl WeightFiles {
         Some(TensorEntry { path: &shard.path, dtype, shape: &info.shape, bytes: shard.bytes(info) })
     }
 
-    /// Reads a floating-point tensor in the type wanted.
+    /// Reads a floating-point tensor in the type wanted, into memory of its own.
     ///
     /// # Errors
-    /// A key that is not there, or a tensor that does not hold floating-point numbers.
+    /// A key that is not there, a tensor that does not hold floating-point numbers, or a file that cannot be read.
     pub fn read(&self, key: &str, dtype: DType) -> Result<TensorData> {
+        let (shard, info) = self.find(key)?;
+        shard.read(info, dtype)?.ok_or_else(|| not_float(shard, key, info))
+    }
+
+    /// A floating-point tensor whose memory is the file's, where the file holds it in the type wanted; else as
+    /// [`read`](Self::read). The file must stay as it is while the tensor lives.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn borrow(&self, key: &str, dtype: DType) -> Result<TensorData> {
+        let (shard, info) = self.find(key)?;
+        shard.borrow(info, dtype).map_or_else(|| self.read(key, dtype), Ok)
+    }
+
+    /// Reads a row of a floating-point tensor `[N, D]`: `[1, D]` in the type wanted.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    ///
+    /// # Panics
+    /// When the tensor is not a matrix, or has no such row.
+    pub fn read_row(&self, key: &str, row: usize, dtype: DType) -> Result<TensorData> {
+        let (shard, info) = self.find(key)?;
+        let [rows, width] = info.shape[..] else { panic!("`{key}` is not a matrix: {:?}", info.shape) };
+        assert!(row < rows, "`{key}` has {rows} rows");
+        let data = shard.read_part(info, vec![1, width], row * width, dtype)?;
+        data.ok_or_else(|| not_float(shard, key, info))
+    }
+
+    fn find(&self, key: &str) -> Result<(&Shard, &TensorInfo)> {
         let missing = || ModelError::weight_file(&self.folder, format!("key `{key}` is missing"));
         let shard = &self.shards[*self.keys.get(key).ok_or_else(missing)?];
-        let info = &shard.tensors[key];
-        let data = decode(info, shard.bytes(info), dtype);
-        data.ok_or_else(|| {
-            let reason = format!("`{key}` has type {:?}, expected a float type", info.dtype);
-            ModelError::weight_file(&shard.path, reason)
-        })
+        Ok((shard, &shard.tensors[key]))
     }
+}
+
+fn not_float(shard: &Shard, key: &str, info: &TensorInfo) -> ModelError {
+    ModelError::weight_file(&shard.path, format!("`{key}` has type {:?}, expected a float type", info.dtype))
 }
 
 /// The names of a single file and of an index of shards.
@@ -180,56 +193,4 @@ fn names(stem: &str, variant: Option<&str>) -> [String; 2] {
         None => [format!("{stem}.safetensors"), format!("{stem}.safetensors.index.json")],
         Some(variant) => [format!("{stem}.{variant}.safetensors"), format!("{stem}.safetensors.index.{variant}.json")],
     }
-}
-
-impl Shard {
-    #[expect(unsafe_code, reason = "memory-mapping a file is unsafe by definition")]
-    fn open(path: &Path) -> Result<Self> {
-        let io = |source| ModelError::Io { path: path.into(), source };
-        let file = File::open(path).map_err(io)?;
-        // SAFETY: the map is read-only; as every program that maps files, we rely on nobody truncating the file
-        // while it is read.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        let (header_len, metadata) = SafeTensors::read_metadata(&map)
-            .map_err(|error| ModelError::weight_file(path, format!("not a complete safetensors file: {error}")))?;
-        let tensors = metadata.tensors().into_iter().map(|(key, info)| (key, info.clone())).collect();
-        Ok(Self { path: path.into(), map, data_start: header_len + size_of::<u64>(), tensors })
-    }
-
-    fn bytes(&self, info: &TensorInfo) -> &[u8] {
-        let (start, end) = info.data_offsets;
-        &self.map[self.data_start + start..self.data_start + end]
-    }
-}
-
-/// Values in the type wanted, in one pass over the file's memory; `None` where they are not floating-point numbers.
-fn decode(info: &TensorInfo, bytes: &[u8], dtype: DType) -> Option<TensorData> {
-    let convert = match info.dtype {
-        Dtype::F64 => convert::<f64>,
-        Dtype::F32 => convert::<f32>,
-        Dtype::F16 => convert::<f16>,
-        Dtype::BF16 => convert::<bf16>,
-        _ => return None,
-    };
-    Some(convert(bytes, info.shape.clone(), dtype))
-}
-
-fn convert<From: Element + Pod>(bytes: &[u8], shape: Vec<usize>, dtype: DType) -> TensorData {
-    match dtype {
-        DType::F64 => TensorData::new(values::<From, f64>(bytes), shape),
-        DType::BF16 => TensorData::new(values::<From, bf16>(bytes), shape),
-        _ => TensorData::new(values::<From, f32>(bytes), shape).convert_dtype(dtype),
-    }
-}
-
-/// The file need not be aligned for its values.
-fn values<From: Element + Pod, To: Element + Pod>(bytes: &[u8]) -> Vec<To> {
-    let mut values = vec![To::zeroed(); bytes.len() / size_of::<From>()];
-    let parts = values.par_chunks_mut(PART_VALUES).zip(bytes.par_chunks(PART_VALUES * size_of::<From>()));
-    parts.for_each(|(values, bytes)| {
-        for (value, bytes) in values.iter_mut().zip(bytes.chunks_exact(size_of::<From>())) {
-            *value = bytemuck::pod_read_unaligned::<From>(bytes).elem();
-        }
-    });
-    values
 }

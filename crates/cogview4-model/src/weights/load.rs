@@ -10,20 +10,33 @@ use burn::{
 use super::{WeightFiles, parameters::track_path};
 use crate::error::{ModelError, Result};
 
-/// What a load accepts.
+/// What a load takes from where.
 #[derive(Clone, Copy)]
 pub struct LoadOptions<'a> {
     /// The type that parameters get, whatever the file holds.
     pub dtype: DType,
+    /// Whether a parameter's memory may be the file's, where that holds it in this type.
+    pub is_mapped: bool,
     /// Put in front of a parameter's path to get its key.
     pub prefix: &'a str,
     /// Keys that may be in the files though the module does not use them.
     pub may_ignore: &'a dyn Fn(&str) -> bool,
+    /// Keys that are looked for and compared, but not loaded: their parameters stay as they are.
+    pub is_left: &'a dyn Fn(&str) -> bool,
 }
 
 impl std::fmt::Debug for LoadOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("LoadOptions").field("dtype", &self.dtype).field("prefix", &self.prefix).finish_non_exhaustive()
+        let Self { dtype, is_mapped, prefix, .. } = self;
+        let mut f = f.debug_struct("LoadOptions");
+        f.field("dtype", dtype).field("is_mapped", is_mapped).field("prefix", prefix).finish_non_exhaustive()
+    }
+}
+
+impl LoadOptions<'_> {
+    /// All parameters in this type, in memory of their own, and no other key.
+    pub fn all(dtype: DType) -> Self {
+        Self { dtype, is_mapped: false, prefix: "", may_ignore: &|_| false, is_left: &|_| false }
     }
 }
 
@@ -71,7 +84,14 @@ impl Loader<'_> {
             self.error.get_or_insert(ModelError::ShapeMismatch { path, key, expected, found });
             return None;
         }
-        let data = self.files.read(&key, self.options.dtype);
+        if (self.options.is_left)(&key) {
+            self.used.insert(key);
+            return None;
+        }
+        let data = match self.options.is_mapped {
+            true => self.files.borrow(&key, self.options.dtype),
+            false => self.files.read(&key, self.options.dtype),
+        };
         self.used.insert(key);
         match data {
             Ok(data) => Some(Tensor::from_data(data, (&param.lazy_device(), self.options.dtype))),

@@ -4,20 +4,26 @@
 //! A key that the model needs and the files lack, a key that the model does not know, and a tensor of another shape
 //! are errors that name file and key. Nothing is transposed and nothing renamed: module fields are the keys.
 
+mod blocks;
 mod convert;
 mod files;
 mod inspect;
 mod load;
+mod options;
 mod parameters;
 mod save;
+mod shard;
 mod source;
 #[cfg(test)]
 mod tests;
 
+pub use blocks::Block;
+pub(crate) use blocks::{BlockStream, block, block_index};
 pub use convert::{WeightFormat, convert_weights, weights_stem};
 pub use files::{DIFFUSION_WEIGHTS, TRANSFORMERS_WEIGHTS, WeightFiles};
 pub use inspect::{TensorDifference, TensorSummary, compare_tensor, summarize};
 pub use load::{LoadOptions, load_module};
+pub use options::WeightOptions;
 pub use parameters::{
     cast_parameters, for_each_gradient, for_each_parameter, parameter_sources, set_trained, update_parameters,
 };

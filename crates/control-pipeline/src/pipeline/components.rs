@@ -101,21 +101,42 @@ impl Components {
 
     /// Embeddings, one per prompt; each text goes through the text encoder alone.
     pub(super) fn embeds(&self, prompt: &Prompt, max_sequence_length: usize, strict: bool) -> Result<PromptEmbeds> {
-        let encode = |text: &String| {
+        let [embeds] = self.embeds_each([prompt], max_sequence_length, strict)?;
+        Ok(embeds)
+    }
+
+    /// As [`embeds`](Self::embeds), of several sets of prompts in one pass over the text encoder.
+    pub(super) fn embeds_each<const N: usize>(
+        &self,
+        prompts: [&Prompt; N],
+        max_sequence_length: usize,
+        strict: bool,
+    ) -> Result<[PromptEmbeds; N]> {
+        let texts = prompts.iter().flat_map(|prompt| match prompt {
+            Prompt::Texts(texts) => texts.as_slice(),
+            Prompt::Embeds(_) => &[],
+        });
+        let tokenize = |text: &String| {
             let tokens = self.0.tokenizer.encode(text, max_sequence_length)?;
             self.0.text_encoder.check_ids(&tokens.ids)?;
+            Ok(tokens)
+        };
+        let tokens = texts.map(tokenize).collect::<Result<Vec<_>>>()?;
+        let ids: Vec<&[u32]> = tokens.iter().map(|tokens| tokens.ids.as_slice()).collect();
+        let outputs = self.0.text_encoder.forward_each(&ids)?;
+        let mut encoded = tokens.iter().zip(outputs).map(|(tokens, embeds)| {
             let hidden = strict.then(|| {
                 let hidden: Vec<bool> = (0..tokens.ids.len()).map(|index| index < tokens.pads).collect();
                 Tensor::from_data(TensorData::new(hidden, [1, tokens.ids.len()]), &self.0.device)
             });
-            Ok(PromptEmbeds { embeds: self.0.text_encoder.forward(&tokens.ids), hidden })
-        };
-        match prompt {
-            Prompt::Texts(texts) => Ok(PromptEmbeds::stack(texts.iter().map(encode).collect::<Result<_>>()?)),
-            Prompt::Embeds(PromptEmbeds { embeds, hidden }) => Ok(PromptEmbeds {
+            PromptEmbeds { embeds, hidden }
+        });
+        Ok(prompts.map(|prompt| match prompt {
+            Prompt::Texts(texts) => PromptEmbeds::stack(encoded.by_ref().take(texts.len()).collect()),
+            Prompt::Embeds(PromptEmbeds { embeds, hidden }) => PromptEmbeds {
                 embeds: embeds.clone().to_device(&self.0.device).cast(self.0.dtype),
                 hidden: hidden.clone().map(|hidden| hidden.to_device(&self.0.device)),
-            }),
-        }
+            },
+        }))
     }
 }

@@ -7,11 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use burn::tensor::{DType, Device};
 use cogview4_model::{
     AutoencoderKl, AutoencoderKlConfig, CogView4Transformer, CogView4TransformerConfig, FlowMatchEulerSchedulerConfig,
     GlmConfig, GlmModel,
-    weights::{DIFFUSION_WEIGHTS, TRANSFORMERS_WEIGHTS, WeightFiles},
+    weights::{DIFFUSION_WEIGHTS, TRANSFORMERS_WEIGHTS, WeightFiles, WeightOptions},
 };
 
 use super::{InputChannels, PipelineConfigs};
@@ -182,43 +181,35 @@ impl PipelineFolder {
         PromptTokenizer::load(&self.component(Component::Tokenizer))
     }
 
-    /// Loads the autoencoder.
+    /// Loads the autoencoder; the folder knows the variant.
     ///
     /// # Errors
     /// As [`AutoencoderKl::load`].
-    pub fn load_vae(&self, dtype: DType, device: &Device) -> Result<AutoencoderKl> {
-        Ok(AutoencoderKl::load_variant(
-            &self.component(Component::Vae),
-            self.variant_of(Component::Vae),
-            dtype,
-            device,
-        )?)
+    pub fn load_vae(&self, options: &WeightOptions) -> Result<AutoencoderKl> {
+        let options = self.options(Component::Vae, options);
+        Ok(AutoencoderKl::load_with(&self.component(Component::Vae), &options)?)
     }
 
-    /// Loads the text encoder.
+    /// Loads the text encoder; the folder knows the variant.
     ///
     /// # Errors
     /// As [`GlmModel::load`].
-    pub fn load_text_encoder(&self, dtype: DType, device: &Device) -> Result<GlmModel> {
-        Ok(GlmModel::load_variant(
-            &self.component(Component::TextEncoder),
-            self.variant_of(Component::TextEncoder),
-            dtype,
-            device,
-        )?)
+    pub fn load_text_encoder(&self, options: &WeightOptions) -> Result<GlmModel> {
+        let options = self.options(Component::TextEncoder, options);
+        Ok(GlmModel::load_with(&self.component(Component::TextEncoder), &options)?)
     }
 
-    /// Loads the transformer.
+    /// Loads the transformer; the folder knows the variant.
     ///
     /// # Errors
     /// As [`CogView4Transformer::load`].
-    pub fn load_transformer(&self, dtype: DType, device: &Device) -> Result<CogView4Transformer> {
-        Ok(CogView4Transformer::load_variant(
-            &self.component(Component::Transformer),
-            self.variant_of(Component::Transformer),
-            dtype,
-            device,
-        )?)
+    pub fn load_transformer(&self, options: &WeightOptions) -> Result<CogView4Transformer> {
+        let options = self.options(Component::Transformer, options);
+        Ok(CogView4Transformer::load_with(&self.component(Component::Transformer), &options)?)
+    }
+
+    fn options(&self, component: Component, options: &WeightOptions) -> WeightOptions {
+        WeightOptions { variant: self.variant_of(component).map(Into::into), ..options.clone() }
     }
 
     /// Checks that the folder is a CogView4 pipeline.

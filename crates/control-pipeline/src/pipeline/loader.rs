@@ -7,11 +7,11 @@ use std::{
 };
 
 use cogview4_hub::{Hub, Source};
-use cogview4_model::{CogView4Transformer, ComputeDtype, DeviceSpec};
+use cogview4_model::{CogView4Transformer, ComputeDtype, DeviceSpec, weights::WeightOptions};
 
 use super::{
     Component, ComponentParts, Components, Conditioning, DiffusionPipeline, PipelineConfigs, PipelineFolder,
-    PipelineSource, control::input_channels,
+    PipelineSource, Placement, control::input_channels,
 };
 use crate::error::Result;
 
@@ -26,6 +26,7 @@ pub struct PipelineLoader<C> {
     transformer: Option<Box<CogView4Transformer>>,
     device: DeviceSpec,
     dtype: ComputeDtype,
+    placement: Placement,
     progress_bar: bool,
     conditioning: PhantomData<fn() -> C>,
 }
@@ -77,6 +78,7 @@ impl<C: Conditioning> PipelineLoader<C> {
             transformer: None,
             device: DeviceSpec::default(),
             dtype: ComputeDtype::default(),
+            placement: Placement::default(),
             progress_bar: true,
             conditioning: PhantomData,
         }
@@ -128,6 +130,12 @@ impl<C: Conditioning> PipelineLoader<C> {
         self
     }
 
+    /// Where the weights are while pictures are drawn.
+    pub fn placement(mut self, placement: Placement) -> Self {
+        self.placement = placement;
+        self
+    }
+
     /// Whether sampling shows its progress on standard error, where that is a terminal. On by default.
     pub fn progress_bar(mut self, show: bool) -> Self {
         self.progress_bar = show;
@@ -152,13 +160,19 @@ impl<C: Conditioning> PipelineLoader<C> {
         let folder = self.folder()?.clone();
         let tokenizer = folder.load_tokenizer()?;
         let (device, dtype) = (self.device.open()?, self.dtype.dtype());
+        let options = WeightOptions { is_mapped: true, ..WeightOptions::new(dtype, &device) };
+        let blocks = |count| WeightOptions { resident_blocks: count, ..options.clone() };
+        let resident = match self.placement {
+            Placement::Resident => None,
+            Placement::Streamed => Some(0),
+        };
         DiffusionPipeline::from_components(Components::new(ComponentParts {
             tokenizer,
-            vae: folder.load_vae(dtype, &device)?,
-            text_encoder: folder.load_text_encoder(dtype, &device)?,
+            vae: folder.load_vae(&options)?,
+            text_encoder: folder.load_text_encoder(&blocks(resident))?,
             transformer: match self.transformer {
                 Some(transformer) => *transformer,
-                None => folder.load_transformer(dtype, &device)?,
+                None => folder.load_transformer(&blocks(resident))?,
             },
             scheduler: configs.scheduler,
             device,

@@ -30,15 +30,7 @@ impl Components {
         let schedule = FlowMatchEulerScheduler::new(self.scheduler(), &request.schedule(), image_seq_len)?;
 
         // 2. Encode the prompts
-        let encode = |prompt: &Prompt| -> Result<PromptEmbeds> {
-            let embeds = self.embeds(prompt, request.max_sequence_length, request.strict_text_mask)?;
-            // One negative prompt serves all prompts.
-            let repeats = request.num_images() / prompt.len();
-            Ok(embeds.repeat_interleave(repeats))
-        };
-        let prompt_embeds = encode(&request.prompt)?;
-        let guided = request.guidance_scale > 1.0;
-        let negative_prompt_embeds = guided.then(|| encode(&request.negative_prompt)).transpose()?;
+        let (prompt_embeds, negative_prompt_embeds) = self.encode_prompts(request)?;
 
         // 3. Latents: the noise to start from, and the control
         let mut noise = Noise::new(&request.seeds);
@@ -72,6 +64,23 @@ impl Components {
 
         // 5. Decode
         Ok(self.output(latents, request.output_type))
+    }
+
+    /// Embeddings for each picture, of its prompt and, with guidance, of its negative prompt.
+    fn encode_prompts<C: Conditioning>(
+        &self,
+        request: &PipelineRequest<C>,
+    ) -> Result<(PromptEmbeds, Option<PromptEmbeds>)> {
+        let (length, strict) = (request.max_sequence_length, request.strict_text_mask);
+        // One negative prompt serves all prompts.
+        let for_each_picture =
+            |embeds: PromptEmbeds, prompt: &Prompt| embeds.repeat_interleave(request.num_images() / prompt.len());
+        let (prompt, negative) = (&request.prompt, &request.negative_prompt);
+        if request.guidance_scale > 1.0 {
+            let [embeds, of_negative] = self.embeds_each([prompt, negative], length, strict)?;
+            return Ok((for_each_picture(embeds, prompt), Some(for_each_picture(of_negative, negative))));
+        }
+        Ok((for_each_picture(self.embeds(prompt, length, strict)?, prompt), None))
     }
 
     /// Checks the request against the models and gives height and width.

@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use burn::tensor::{DType, Tensor};
 use cogview4_model::{
     CogView4Transformer, FlowMatchEulerScheduler,
-    device::both,
     transformer::{SizeConditions, TransformerInputs},
 };
 
@@ -76,7 +75,7 @@ impl Sampler<'_> {
     /// `latents` and the result: `[B, C, H / s, W / s]` f32; `control_latents`, normalised: the same.
     ///
     /// # Errors
-    /// A callback that changes a shape.
+    /// A callback that changes a shape, or weights that have to be read and cannot.
     pub fn run(
         &self,
         latents: Tensor<4>,
@@ -92,7 +91,7 @@ impl Sampler<'_> {
         for (step, &timestep) in self.schedule.timesteps.iter().enumerate() {
             let input = [Some(&latents), control_latents].into_iter().flatten().cloned().collect();
             let input = Tensor::cat(input, 1).cast(self.dtype);
-            let velocity = self.velocity(input, timestep, &prompt_embeds, negative_prompt_embeds.as_ref());
+            let velocity = self.velocity(input, timestep, &prompt_embeds, negative_prompt_embeds.as_ref())?;
             latents = self.schedule.step(step, velocity, latents);
             let sigma = self.schedule.sigmas[step];
             let mut end = StepEnd { step, timestep, sigma, latents, prompt_embeds, negative_prompt_embeds };
@@ -114,30 +113,30 @@ impl Sampler<'_> {
         Ok(latents)
     }
 
-    /// What the model predicts, guided; f32.
+    /// What the model predicts, guided; f32. With guidance there are two predictions, made in one pass over the model.
     fn velocity(
         &self,
         input: Tensor<4>,
         timestep: f32,
         prompt_embeds: &PromptEmbeds,
         negative_prompt_embeds: Option<&PromptEmbeds>,
-    ) -> Tensor<4> {
+    ) -> Result<Tensor<4>> {
         let [batch, ..] = input.dims();
-        let predict = |text: &PromptEmbeds| {
-            let inputs = TransformerInputs {
-                hidden_states: input.clone(),
-                encoder_hidden_states: text.embeds.clone().cast(self.dtype),
-                timesteps: &vec![timestep; batch],
-                sizes: &vec![self.sizes; batch],
-                hidden_text: text.hidden.clone(),
-            };
-            self.transformer.forward(inputs).cast(DType::F32)
+        let (timesteps, sizes) = (vec![timestep; batch], vec![self.sizes; batch]);
+        let inputs = |text: &PromptEmbeds| TransformerInputs {
+            hidden_states: input.clone(),
+            encoder_hidden_states: text.embeds.clone().cast(self.dtype),
+            timesteps: &timesteps,
+            sizes: &sizes,
+            hidden_text: text.hidden.clone(),
         };
-        match both(&input.device(), || predict(prompt_embeds), || negative_prompt_embeds.map(predict)) {
-            (conditional, None) => conditional,
-            (conditional, Some(unconditional)) => {
-                unconditional.clone() + (conditional - unconditional) * self.guidance_scale
-            }
-        }
+        let texts = [Some(prompt_embeds), negative_prompt_embeds];
+        let outputs = self.transformer.forward_each(texts.into_iter().flatten().map(inputs).collect())?;
+        let mut outputs = outputs.into_iter().map(|output| output.cast(DType::F32));
+        let conditional = outputs.next().expect("invariant: an output for the prompt");
+        Ok(match outputs.next() {
+            None => conditional,
+            Some(unconditional) => unconditional.clone() + (conditional - unconditional) * self.guidance_scale,
+        })
     }
 }

@@ -210,7 +210,7 @@ impl Trainer {
             let batch = self.batch_maker().make(&encoded);
             // Each sample of the step counts the same, also where the last micro-batch is short.
             let weight = micro.len() as f64 / samples.len() as f64;
-            let output = model.forward_backward(&batch, weight as f32, &mut gradients);
+            let output = model.forward_backward(&batch, weight as f32, &mut gradients)?;
             if let (0, 0, Some(path)) = (self.step, number, &self.config.dump_step) {
                 dump(path, &batch, &output)?;
             }

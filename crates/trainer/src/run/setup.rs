@@ -15,7 +15,10 @@ use cogview4_control_pipeline::{
 };
 use cogview4_data::{Dataset, FolderLock, ImageTransform, Pack, TrainData, first_rows};
 use cogview4_hub::Source;
-use cogview4_model::{CogView4Transformer, weights::set_trained};
+use cogview4_model::{
+    CogView4Transformer,
+    weights::{WeightOptions, set_trained},
+};
 
 use super::outputs::check_outputs;
 use crate::{
@@ -185,7 +188,7 @@ fn encoder(config: &TrainConfig, opened: &Opened) -> Result<SampleEncoder> {
 
 /// The transformer and its optimiser: the base model widened to a control model, or as the checkpoint has them.
 pub(super) fn load(config: &TrainConfig, opened: &Opened) -> Result<(CogView4Transformer, AdamW)> {
-    let model = opened.folder.load_transformer(DType::F32, &opened.device)?;
+    let model = opened.folder.load_transformer(&WeightOptions::new(DType::F32, &opened.device))?;
     let model = match config.recipe.control && !opened.configs.is_control() {
         true => model.widen_input(),
         false => model,

@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use cogview4_control_pipeline::{PipelineError, PipelineFolder, TokenizedPrompt};
 use cogview4_data::ImageTransform;
-use cogview4_model::{AutoencoderKl, GlmModel};
+use cogview4_model::{AutoencoderKl, GlmModel, weights::WeightOptions};
 use image::RgbImage;
 
 use crate::error::Result;
@@ -32,8 +32,12 @@ impl Encoders {
         self.text_encoder.take();
     }
 
+    fn options(&self) -> WeightOptions {
+        WeightOptions::new(DType::F32, &self.device)
+    }
+
     pub(crate) fn vae(&self) -> Result<&AutoencoderKl> {
-        get_or_load(&self.vae, || self.folder.load_vae(DType::F32, &self.device))
+        get_or_load(&self.vae, || self.folder.load_vae(&self.options()))
     }
 
     /// Mean and logarithm of the variance of a picture's latents, `[2 C, h, w]`.
@@ -46,9 +50,9 @@ impl Encoders {
 
     /// The embedding of a caption, `[S, text_embed_dim]`.
     pub(crate) fn embeds(&self, tokens: &TokenizedPrompt) -> Result<TensorData> {
-        let model = get_or_load(&self.text_encoder, || self.folder.load_text_encoder(DType::F32, &self.device))?;
+        let model = get_or_load(&self.text_encoder, || self.folder.load_text_encoder(&self.options()))?;
         model.check_ids(&tokens.ids)?;
-        let embeds = model.forward(&tokens.ids);
+        let embeds = model.forward(&tokens.ids)?;
         let [_, seq, width] = embeds.dims();
         Ok(TensorData::new(to_vec(embeds), [seq, width]))
     }

@@ -10,7 +10,9 @@ use burn::{
     module::Module,
     tensor::{DType, Tensor, TensorData},
 };
-use cogview4_model::{CogView4Transformer, ComputeDtype, transformer::TransformerInputs, weights::cast_parameters};
+use cogview4_model::{
+    CogView4Transformer, ComputeDtype, Result, transformer::TransformerInputs, weights::cast_parameters,
+};
 
 use crate::{optimizer::Gradients, samples::MicroBatch};
 
@@ -34,7 +36,12 @@ impl TrainingCopy {
     }
 
     /// Computes the loss, in f32, and adds the gradients of the mean loss, which count `weight`.
-    pub(crate) fn forward_backward(&self, batch: &MicroBatch, weight: f32, gradients: &mut Gradients) -> StepOutput {
+    pub(crate) fn forward_backward(
+        &self,
+        batch: &MicroBatch,
+        weight: f32,
+        gradients: &mut Gradients,
+    ) -> Result<StepOutput> {
         let model = &self.autodiff;
         let samples = batch.timesteps.len();
         let loss = |output: Tensor<4>| {
@@ -51,17 +58,18 @@ impl TrainingCopy {
             let take = |pass| gradients.take(model, pass, weight);
             return recompute::forward_backward((model, &self.plain), inputs, take, loss);
         }
-        let (loss, output) = loss(model.forward(inputs));
+        let (loss, output) = loss(model.forward(inputs)?);
         gradients.take(model, loss.backward(), weight);
-        output
+        Ok(output)
     }
 }
 
 /// The loss of each sample, unweighted, of a model that is not on an autodiff device.
-pub(crate) fn sample_losses(model: &CogView4Transformer, batch: &MicroBatch, dtype: ComputeDtype) -> Vec<f32> {
-    let output = model.forward(inputs(model, batch, dtype));
+pub(crate) fn sample_losses(model: &CogView4Transformer, batch: &MicroBatch, dtype: ComputeDtype) -> Result<Vec<f32>> {
+    let output = model.forward(inputs(model, batch, dtype))?;
     let target = batch.noise.clone() - batch.image_latents.clone();
-    squares(output.cast(DType::F32), target).into_data().try_into_vec().expect("invariant: losses are f32")
+    let losses = squares(output.cast(DType::F32), target).into_data();
+    Ok(losses.try_into_vec().expect("invariant: losses are f32"))
 }
 
 /// What the model is given, without autodiff: a base model sees no control latents.

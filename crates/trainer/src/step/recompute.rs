@@ -3,12 +3,15 @@
 
 use burn::tensor::{Gradients, Tensor};
 use cogview4_model::{
-    CogView4Transformer,
+    CogView4Transformer, Result,
     transformer::{BlockContext, BlockState, TransformerInputs},
 };
 
 /// Runs the model, hands the output to `loss`, and hands the gradients to `take` block by block. `model` is on the
 /// autodiff device, `plain` the same parameters without it.
+///
+/// # Errors
+/// A block that has to be read and cannot.
 ///
 /// # Panics
 /// When the inputs do not fit the model, as its `forward`.
@@ -17,7 +20,7 @@ pub(crate) fn forward_backward<T>(
     inputs: TransformerInputs<'_>,
     mut take: impl FnMut(Gradients),
     loss: impl FnOnce(Tensor<4>) -> (Tensor<1>, T),
-) -> T {
+) -> Result<T> {
     // 1. What is before the blocks keeps its graph; it is small
     let (embedded, context) = model.embed(inputs);
     let plain_context = context.clone().inner();
@@ -27,7 +30,7 @@ pub(crate) fn forward_backward<T>(
     let mut block_inputs = Vec::with_capacity(plain.num_blocks());
     for index in 0..plain.num_blocks() {
         block_inputs.push(state.clone());
-        state = plain.block(index, state, &plain_context);
+        state = plain.block(index)?.forward(state, &plain_context);
     }
 
     // 3. What is behind the blocks, and the loss
@@ -42,7 +45,7 @@ pub(crate) fn forward_backward<T>(
     // 4. Blocks again, the last first
     for (index, input) in block_inputs.into_iter().enumerate().rev() {
         let (state, leaf_context) = (input.leaf(), plain_context.leaf());
-        let output = model.block(index, state.clone(), &leaf_context);
+        let output = model.block(index)?.forward(state.clone(), &leaf_context);
         let gradients = of_state.dot(output).expect("invariant: a block's output has a gradient").backward();
         of_temb = add(of_temb, leaf_context.temb.grad(&gradients));
         of_state = StateGradient::of(&state, &gradients);
@@ -55,7 +58,7 @@ pub(crate) fn forward_backward<T>(
     if let Some(surrogate) = add(of_state.dot(embedded), of_context) {
         take(surrogate.backward());
     }
-    result
+    Ok(result)
 }
 
 /// Gradients of a state; what nothing depends on has none.

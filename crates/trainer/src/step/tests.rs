@@ -63,7 +63,7 @@ fn run_step(
     recompute: bool,
 ) -> (StepOutput, Values) {
     let mut gradients = Gradients::default();
-    let output = TrainingCopy::new(model, dtype, recompute).forward_backward(batch, 1.0, &mut gradients);
+    let output = TrainingCopy::new(model, dtype, recompute).forward_backward(batch, 1.0, &mut gradients).unwrap();
     let keys: Vec<String> = gradients.keys().map(String::from).collect();
     let values = keys.into_iter().map(|key| {
         let values = gradients.remove(&key).unwrap();
@@ -167,7 +167,7 @@ fn ten_losses_and_gradient_norms() {
             for (number, seed) in expected["seeds"].as_array().unwrap().iter().enumerate() {
                 let (batch, mut gradients) = (drawn(&batch, seed.as_u64().unwrap()), Gradients::default());
                 let copy = TrainingCopy::new(&model, F32, recompute);
-                let loss = copy.forward_backward(&batch, 1.0, &mut gradients).loss;
+                let loss = copy.forward_backward(&batch, 1.0, &mut gradients).unwrap().loss;
                 drop(copy);
                 let norm = gradients.clip_norm(max_norm);
                 for (what, found, expected) in [("loss", loss, losses[number]), ("norm", norm, norms[number])] {

@@ -89,7 +89,7 @@ impl Validator {
         stop: &StopFlag,
     ) -> Result<Option<Validation>> {
         let start = std::time::Instant::now();
-        let losses = self.probe.as_ref().map(|probe| probe.losses(model, maker));
+        let losses = self.probe.as_ref().map(|probe| probe.losses(model, maker)).transpose()?;
         let images = match &self.images {
             Some(images) if step > 0 => images.generate(step, model, maker, stop)?,
             _ => Some(Vec::new()),

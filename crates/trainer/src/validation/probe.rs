@@ -55,13 +55,13 @@ impl Probe {
     }
 
     /// Mean losses with the true, a shuffled and no control.
-    pub(crate) fn losses(&self, model: &CogView4Transformer, maker: &BatchMaker<'_>) -> [f64; 3] {
+    pub(crate) fn losses(&self, model: &CogView4Transformer, maker: &BatchMaker<'_>) -> Result<[f64; 3]> {
         let shuffle = |(index, features): (usize, &EncodedSample)| EncodedSample {
             control: self.samples[self.others[index]].control.clone(),
             ..features.clone()
         };
         let shuffled: Vec<EncodedSample> = self.samples.iter().enumerate().map(shuffle).collect();
-        [(&self.samples, false), (&shuffled, false), (&self.samples, true)].map(|(features, without_control)| {
+        let mean = |features: &[EncodedSample], without_control| -> Result<f64> {
             let mut sum = 0.0;
             let size = maker.recipe.train_batch_size;
             for (number, part) in features.chunks(size).enumerate() {
@@ -69,10 +69,11 @@ impl Probe {
                 if without_control {
                     batch.control_latents = batch.control_latents.zeros_like();
                 }
-                let losses = sample_losses(model, &batch, maker.recipe.compute_dtype);
+                let losses = sample_losses(model, &batch, maker.recipe.compute_dtype)?;
                 sum += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
             }
-            sum / features.len() as f64
-        })
+            Ok(sum / features.len() as f64)
+        };
+        Ok([mean(&self.samples, false)?, mean(&shuffled, false)?, mean(&self.samples, true)?])
     }
 }
