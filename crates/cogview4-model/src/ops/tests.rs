@@ -200,3 +200,26 @@ fn activations() {
         assert_all_equal(gradients([composed], forward), gradients([kept], forward));
     }
 }
+
+#[test]
+fn linear_layers_in_bfloat16() {
+    for [rows, depth, columns] in [[1, 40, 70], [75, 90, 110], [150, 333, 65]] {
+        let rounded = |seed, shape: [usize; 2]| {
+            let narrow = pair(seed, shape)[0].clone().cast(DType::BF16);
+            [narrow.clone().cast(DType::F64), narrow]
+        };
+        let (input, weight, bias) =
+            (rounded(11, [rows, depth]), rounded(12, [columns, depth]), rounded(13, [1, columns]));
+        let of = |i: usize| [&input, &weight, &bias].map(|pair| pair[i].clone());
+        let naive = |[input, weight, bias]: [Tensor<2>; 3]| input.matmul(weight.transpose()) + bias;
+        let own = |[input, weight, bias]: [Tensor<2>; 3]| linear(input, weight, Some(bias.reshape([columns])));
+        let mut pairs = vec![(naive(of(0)), own(of(1)))];
+        pairs.extend(gradients(of(0), naive).into_iter().zip(gradients(of(1), own)));
+        for (composed, fused) in pairs {
+            // Half a unit in the last place of bfloat16; the weights of the sum are rounded too.
+            let largest: f64 = composed.clone().abs().max().into_scalar();
+            let error: f64 = (composed - fused.cast(DType::F64)).abs().max().into_scalar();
+            assert!(error <= largest / 128.0, "{error} of {largest}");
+        }
+    }
+}

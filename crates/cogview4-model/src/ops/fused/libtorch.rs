@@ -133,8 +133,8 @@ impl GeluOps for LibTorch {
 
 impl LinearOps for LibTorch {
     fn fused_linear(input: TchTensor, weight: TchTensor, bias: TchTensor) -> TchTensor {
-        let on_unit = is_host(&input).then(|| host::amx::linear(&input, &weight, &bias)).flatten();
-        on_unit.unwrap_or_else(|| TchTensor::new(input.tensor.linear(&weight.tensor, Some(&bias.tensor))))
+        let product = is_host(&input).then(|| host::products::linear(&input, &weight, &bias)).flatten();
+        product.unwrap_or_else(|| TchTensor::new(input.tensor.linear(&weight.tensor, Some(&bias.tensor))))
     }
 
     fn fused_linear_backward(
@@ -142,7 +142,9 @@ impl LinearOps for LibTorch {
         weight: TchTensor,
         grad: TchTensor,
     ) -> (TchTensor, TchTensor, TchTensor) {
-        if let Some(gradients) = is_host(&input).then(|| host::amx::linear_backward(&input, &weight, &grad)).flatten() {
+        if let Some(gradients) =
+            is_host(&input).then(|| host::products::linear_backward(&input, &weight, &grad)).flatten()
+        {
             return gradients;
         }
         let (input, weight, grad) = (input.tensor, weight.tensor, grad.tensor);

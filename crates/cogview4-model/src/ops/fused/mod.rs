@@ -30,6 +30,8 @@ use crate::device::{is_flex, is_libtorch};
 
 pub(super) use attention::attention;
 pub(super) use gelu::gelu_tanh;
+#[cfg(all(target_arch = "x86_64", any(feature = "flex", feature = "libtorch")))]
+pub(super) use host::products::has_kernel;
 pub(super) use linear::{adds_bias, linear};
 pub(super) use picture::{conv2d, group_norm};
 pub(super) use precision::wide;

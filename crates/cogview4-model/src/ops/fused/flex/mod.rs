@@ -104,7 +104,7 @@ impl GeluOps for Flex {
 
 impl LinearOps for Flex {
     fn fused_linear(input: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
-        host::amx::linear(&input, &weight, &bias).unwrap_or_else(|| linear::forward::<Self>(input, weight, bias))
+        host::products::linear(&input, &weight, &bias).unwrap_or_else(|| linear::forward::<Self>(input, weight, bias))
     }
 
     fn fused_linear_backward(
@@ -112,7 +112,7 @@ impl LinearOps for Flex {
         weight: FlexTensor,
         grad: FlexTensor,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        host::amx::linear_backward(&input, &weight, &grad)
+        host::products::linear_backward(&input, &weight, &grad)
             .unwrap_or_else(|| linear::backward::<Self>(input, weight, grad))
     }
 }

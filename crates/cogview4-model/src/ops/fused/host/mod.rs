@@ -1,14 +1,25 @@
-//! Row-wise operations in one pass over memory that the CPU reaches, whichever backend holds it. Values are float32 or
-//! bfloat16; what is narrower is computed in f32 and rounded once.
+//! Operations on memory that the CPU reaches, whichever backend holds it: row by row in one pass, and products. Values
+//! are float32 or bfloat16; what is narrower is computed in f32 and rounded once.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-pub(super) mod amx;
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+mod amx;
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
 #[path = "no_amx.rs"]
-pub(super) mod amx;
+mod amx;
 mod backward;
 mod elementwise;
+#[cfg(target_arch = "x86_64")]
+mod matrix;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod products;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "no_products.rs"]
+pub(super) mod products;
 mod rows;
+#[cfg(target_arch = "x86_64")]
+mod vectors;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 use burn::tensor::{DType, Element};
 use half::bf16;

@@ -7,84 +7,30 @@ mod output;
 mod pack;
 mod product;
 mod tiles;
-mod vectors;
 
 use std::sync::OnceLock;
 
-use burn::tensor::DType;
-use half::bf16;
-use rayon::prelude::*;
+pub(super) use product::product;
 
-use self::{pack::Matrix, product::product};
-use super::{HostTensor, widened};
+/// Multiplications from which a product is worth setting up the unit.
+pub(super) const LEAST_WORK: usize = 1 << 18;
 
-/// Multiplications from which a product is worth the threads it wakes.
-const LEAST_WORK: usize = 1 << 18;
-/// Columns of a bias's gradient that are summed together.
-const COLUMNS: usize = 64;
-
-/// `input W^T + bias` of `[R, in]`, `[out, in]` and `[out]`; `None` where the unit does not serve.
-pub(in crate::ops::fused) fn linear<H: HostTensor>(input: &H, weight: &H, bias: &H) -> Option<H> {
-    let ([rows, depth], [columns, _]) = (input.dims(), weight.dims());
-    serves(input, rows * columns * depth).then(|| {
-        let (input, weight, bias) = (input.contiguous(), weight.contiguous(), bias.to_f32());
-        let of_rows = Matrix::by_rows(input.values(), rows, depth);
-        let of_columns = Matrix::by_rows(weight.values(), columns, depth);
-        input.filled(&[rows, columns], |output| product(of_rows, of_columns, Some(&bias), output))
-    })
-}
-
-/// Gradients of input, weight and bias of [`linear`], of a gradient `[R, out]`.
-pub(in crate::ops::fused) fn linear_backward<H: HostTensor>(input: &H, weight: &H, grad: &H) -> Option<(H, H, H)> {
-    let ([rows, depth], [columns, _]) = (input.dims(), weight.dims());
-    serves(input, rows * columns * depth).then(|| {
-        let [input, weight, grad] = [input, weight, grad].map(H::contiguous);
-        let [inputs, weights, grads] = [&input, &weight, &grad].map(H::values::<bf16>);
-        let of_input = input.filled(&[rows, depth], |output| {
-            product(Matrix::by_rows(grads, rows, columns), Matrix::by_columns(weights, depth, columns), None, output);
-        });
-        let of_weight = weight.filled(&[columns, depth], |output| {
-            product(Matrix::by_columns(grads, columns, rows), Matrix::by_columns(inputs, depth, rows), None, output);
-        });
-        let of_bias = grad.filled(&[columns], |output| sum_rows(grads, output));
-        (of_input, of_weight, of_bias)
-    })
-}
-
-/// Whether products of this type are the unit's.
-pub(in crate::ops::fused) fn is_served(dtype: DType) -> bool {
+/// Whether the machine has the unit.
+pub(super) fn is_there() -> bool {
     static IS_THERE: OnceLock<bool> = OnceLock::new();
-    dtype == DType::BF16 && *IS_THERE.get_or_init(tiles::is_there)
-}
-
-fn serves<H: HostTensor>(tensor: &H, work: usize) -> bool {
-    work >= LEAST_WORK && is_served(tensor.dtype())
-}
-
-/// Sums rows in order, in f32.
-fn sum_rows(values: &[bf16], output: &mut [bf16]) {
-    let width = output.len();
-    output.par_chunks_mut(COLUMNS).enumerate().for_each(|(index, output)| {
-        let mut sums = [0.0; COLUMNS];
-        for row in values.chunks_exact(width) {
-            for (sum, &value) in sums.iter_mut().zip(&row[index * COLUMNS..][..output.len()]) {
-                *sum += widened(value);
-            }
-        }
-        output.iter_mut().zip(sums).for_each(|(output, sum)| *output = super::rounded(sum));
-    });
+    *IS_THERE.get_or_init(tiles::is_there)
 }
 
 #[cfg(test)]
 mod tests {
     use std::{io::Write, sync::Once};
 
-    use burn::tensor::DType;
     use half::bf16;
     use proptest::prelude::*;
     use rand_mt::Mt;
 
-    use super::{is_served, pack::Matrix, product::product, sum_rows};
+    use super::{is_there, product};
+    use crate::ops::fused::host::matrix::Matrix;
 
     fn values(rng: &mut Mt, count: usize) -> Vec<bf16> {
         (0..count).map(|_| bf16::from_f32(rng.next_u32() as f32 / u32::MAX as f32 - 0.5)).collect()
@@ -100,22 +46,21 @@ mod tests {
     }
 
     /// Whether products can be tested; says so where not.
-    fn is_there() -> bool {
+    fn can_be_tested() -> bool {
         static SAYS_SO: Once = Once::new();
-        let is_there = is_served(DType::BF16);
-        if !is_there {
+        if !is_there() {
             SAYS_SO.call_once(|| {
                 // Not by `eprintln`, which shows nothing where tests pass.
                 writeln!(std::io::stderr(), "skipped: products of the matrix unit, which this machine lacks")
                     .expect("standard error");
             });
         }
-        is_there
+        is_there()
     }
 
     /// Compares every `stride`-th value with the definition.
     fn check([rows, columns, depth]: [usize; 3], by_rows: [bool; 2], has_bias: bool, seed: u32, stride: usize) {
-        if !is_there() {
+        if !can_be_tested() {
             return;
         }
         let mut rng = Mt::new(seed);
@@ -152,17 +97,6 @@ mod tests {
             sizes in [1..150_usize, 1..150, 1..700], by_rows: [bool; 2], has_bias: bool, seed: u32,
         ) {
             check(sizes, by_rows, has_bias, seed, 1);
-        }
-
-        #[test]
-        fn rows_are_summed(rows in 1..20_usize, width in 1..200_usize, seed: u32) {
-            let values = values(&mut Mt::new(seed), rows * width);
-            let mut sums = vec![bf16::NAN; width];
-            sum_rows(&values, &mut sums);
-            for (column, sum) in sums.into_iter().enumerate() {
-                let expected: f32 = (0..rows).map(|row| values[row * width + column].to_f32()).sum();
-                prop_assert_eq!(sum, bf16::from_f32(expected));
-            }
         }
     }
 }

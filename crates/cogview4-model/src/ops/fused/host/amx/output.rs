@@ -4,10 +4,8 @@ use std::{arch::x86_64::*, mem::transmute};
 
 use half::bf16;
 
-use super::{
-    tiles::{PANEL_ROWS, ROWS, Sums},
-    vectors::{mask, transpose},
-};
+use super::tiles::{PANEL_ROWS, ROWS, Sums};
+use crate::ops::fused::host::vectors::{mask, transpose};
 
 /// Where sums go.
 pub(super) struct Output<'a> {

@@ -7,20 +7,11 @@ use std::{
 
 use half::bf16;
 
-use super::{
-    tiles::{DEPTH, PANEL_ROWS, ROWS, Step},
+use super::tiles::{DEPTH, PANEL_ROWS, ROWS, Step};
+use crate::ops::fused::host::{
+    matrix::Matrix,
     vectors::{mask, transpose},
 };
-
-/// One side of a product, `[rows, depth]`, where `depth` is the axis that is summed over.
-#[derive(Clone, Copy)]
-pub(super) struct Matrix<'a> {
-    values: &'a [bf16],
-    pub(super) rows: usize,
-    pub(super) depth: usize,
-    /// Whether the values of a row lie next to each other; else those of a column.
-    pub(super) is_by_rows: bool,
-}
 
 /// What a panel is to the unit.
 #[derive(Clone, Copy, PartialEq)]
@@ -31,22 +22,7 @@ pub(super) enum Role {
     B,
 }
 
-impl<'a> Matrix<'a> {
-    /// Of values `[rows, depth]`.
-    pub(super) fn by_rows(values: &'a [bf16], rows: usize, depth: usize) -> Self {
-        Self::new(values, rows, depth, true)
-    }
-
-    /// Of values `[depth, rows]`.
-    pub(super) fn by_columns(values: &'a [bf16], rows: usize, depth: usize) -> Self {
-        Self::new(values, rows, depth, false)
-    }
-
-    fn new(values: &'a [bf16], rows: usize, depth: usize, is_by_rows: bool) -> Self {
-        assert_eq!(values.len(), rows * depth, "invariant: all values of the matrix");
-        Self { values, rows, depth, is_by_rows }
-    }
-
+impl Matrix<'_> {
     /// Number of panels.
     pub(super) fn panels(&self) -> usize {
         self.rows.div_ceil(PANEL_ROWS)

@@ -10,9 +10,10 @@ use rayon::prelude::*;
 
 use super::{
     output::Output,
-    pack::{Matrix, Role},
+    pack::Role,
     tiles::{DEPTH, PANEL_ROWS, Step, Sums, Tiles},
 };
+use crate::ops::fused::host::matrix::Matrix;
 
 /// How deep a chunk is: a panel of it, 16 KiB, and the one that it meets fit the first cache.
 const CHUNK_DEPTH: usize = 256;
@@ -24,7 +25,7 @@ const TASK_ROWS: usize = 1088;
 const TASKS: usize = 4;
 
 /// `output[i][j] = sum over k of rows[i][k] columns[j][k], + bias[j]`.
-pub(super) fn product(rows: Matrix<'_>, columns: Matrix<'_>, bias: Option<&[f32]>, output: &mut [bf16]) {
+pub(in super::super) fn product(rows: Matrix<'_>, columns: Matrix<'_>, bias: Option<&[f32]>, output: &mut [bf16]) {
     assert_eq!(rows.depth, columns.depth, "invariant: one axis that is summed over");
     assert_eq!(output.len(), rows.rows * columns.rows, "invariant: room for each sum");
     assert!(bias.is_none_or(|bias| bias.len() == columns.rows), "invariant: a bias for each column");

@@ -1,0 +1,106 @@
+//! Products of linear layers, by the best kernel that the CPU has.
+
+use burn::tensor::DType;
+use half::bf16;
+use rayon::prelude::*;
+
+use super::{HostTensor, amx, matrix::Matrix, rounded, wide, widened};
+use crate::ops::ProductKernel;
+
+/// Columns of a bias's gradient that are summed together.
+const COLUMNS: usize = 64;
+
+/// `input W^T + bias` of `[R, in]`, `[out, in]` and `[out]`; `None` where no kernel serves.
+pub(in crate::ops::fused) fn linear<H: HostTensor>(input: &H, weight: &H, bias: &H) -> Option<H> {
+    let ([rows, depth], [columns, _]) = (input.dims(), weight.dims());
+    serves(input, [rows, columns, depth]).then(|| {
+        let (input, weight, bias) = (input.contiguous(), weight.contiguous(), bias.to_f32());
+        let of_rows = Matrix::by_rows(input.values(), rows, depth);
+        let of_columns = Matrix::by_rows(weight.values(), columns, depth);
+        input.filled(&[rows, columns], |output| product(of_rows, of_columns, Some(&bias), output))
+    })
+}
+
+/// Gradients of input, weight and bias of [`linear`], of a gradient `[R, out]`.
+pub(in crate::ops::fused) fn linear_backward<H: HostTensor>(input: &H, weight: &H, grad: &H) -> Option<(H, H, H)> {
+    let ([rows, depth], [columns, _]) = (input.dims(), weight.dims());
+    serves(input, [rows, columns, depth]).then(|| {
+        let [input, weight, grad] = [input, weight, grad].map(H::contiguous);
+        let [inputs, weights, grads] = [&input, &weight, &grad].map(H::values::<bf16>);
+        let of_input = input.filled(&[rows, depth], |output| {
+            product(Matrix::by_rows(grads, rows, columns), Matrix::by_columns(weights, depth, columns), None, output);
+        });
+        let of_weight = weight.filled(&[columns, depth], |output| {
+            product(Matrix::by_columns(grads, columns, rows), Matrix::by_columns(inputs, depth, rows), None, output);
+        });
+        let of_bias = grad.filled(&[columns], |output| sum_rows(grads, output));
+        (of_input, of_weight, of_bias)
+    })
+}
+
+/// Whether products of this type are a kernel's.
+pub(in crate::ops::fused) fn is_served(dtype: DType) -> bool {
+    dtype == DType::BF16 && ProductKernel::chosen() != ProductKernel::Library
+}
+
+fn serves<H: HostTensor>(tensor: &H, dims: [usize; 3]) -> bool {
+    !dims.contains(&0) && is_served(tensor.dtype())
+}
+
+/// Whether the CPU has a kernel.
+pub(in crate::ops) fn has_kernel(kernel: ProductKernel) -> bool {
+    match kernel {
+        ProductKernel::MatrixUnit => amx::is_there(),
+        _ => wide::is_there(kernel),
+    }
+}
+
+fn product(rows: Matrix<'_>, columns: Matrix<'_>, bias: Option<&[f32]>, output: &mut [bf16]) {
+    let kernel = match ProductKernel::chosen() {
+        ProductKernel::MatrixUnit if rows.rows * columns.rows * rows.depth >= amx::LEAST_WORK => {
+            return amx::product(rows, columns, bias, output);
+        }
+        // The unit comes with these instructions.
+        ProductKernel::MatrixUnit => ProductKernel::Avx512Bf16,
+        kernel => kernel,
+    };
+    wide::product(kernel, wide::Operand::Bf16(rows), wide::Operand::Bf16(columns), bias, output);
+}
+
+/// Sums rows in order, in f32.
+fn sum_rows(values: &[bf16], output: &mut [bf16]) {
+    let width = output.len();
+    output.par_chunks_mut(COLUMNS).enumerate().for_each(|(index, output)| {
+        let mut sums = [0.0; COLUMNS];
+        for row in values.chunks_exact(width) {
+            for (sum, &value) in sums.iter_mut().zip(&row[index * COLUMNS..][..output.len()]) {
+                *sum += widened(value);
+            }
+        }
+        output.iter_mut().zip(sums).for_each(|(output, sum)| *output = rounded(sum));
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+    use proptest::prelude::*;
+    use rand_mt::Mt;
+
+    use super::sum_rows;
+
+    proptest! {
+        #[test]
+        fn rows_are_summed(rows in 1..20_usize, width in 1..200_usize, seed: u32) {
+            let mut rng = Mt::new(seed);
+            let mut value = || bf16::from_f32(rng.next_u32() as f32 / u32::MAX as f32 - 0.5);
+            let values: Vec<bf16> = (0..rows * width).map(|_| value()).collect();
+            let mut sums = vec![bf16::NAN; width];
+            sum_rows(&values, &mut sums);
+            for (column, sum) in sums.into_iter().enumerate() {
+                let expected: f32 = (0..rows).map(|row| values[row * width + column].to_f32()).sum();
+                prop_assert_eq!(sum, bf16::from_f32(expected));
+            }
+        }
+    }
+}
