@@ -10,6 +10,7 @@ mod inspect;
 mod load;
 mod parameters;
 mod save;
+mod shapes;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -21,5 +22,6 @@ pub use load::{LoadOptions, load_module};
 pub use parameters::{
     cast_parameters, for_each_gradient, for_each_parameter, parameter_sources, set_trained, update_parameters,
 };
-pub use save::{load_tensor, save_module, save_module_as, save_shards, save_tensors};
+pub use save::{load_tensor, save_module, save_module_as, save_shards, save_tensors, write_shards};
+pub use shapes::parameter_shapes;
 pub use source::TensorSource;
