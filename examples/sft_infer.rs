@@ -1,12 +1,12 @@
 //! Generates a picture that follows the edges of a control image; without flags, with the demo pipeline.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use cogview4::hub::{Hub, Source};
 use cogview4::model::weights::{load_tensor, save_tensors};
-use cogview4::model::{ComputeDtype, DeviceSpec, files::check_writable};
+use cogview4::model::{ComputeDtype, DeviceSpec, files::check_writable, memory::MemoryMeter};
 use cogview4::pipeline::{Placement, check_image_output, numbered};
 use cogview4::{CannyDetector, CogView4ControlPipeline, ControlLatents, ControlRequest, demo};
 use cogview4::{load_image, open_image, save_image};
@@ -110,6 +110,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<()> {
+    let (start, memory) = (Instant::now(), MemoryMeter::start());
     // Everything that can be wrong is looked at before the weights are loaded.
     let outputs = numbered(&cli.output, cli.num_images_per_prompt);
     outputs.iter().chain(&cli.output_control).try_for_each(|path| check_image_output(path))?;
@@ -171,5 +172,20 @@ fn run(cli: Cli) -> Result<()> {
         save_image(image, path)?;
         note(&format!("wrote {}", path.display()));
     }
+    note(&taken(start, &memory));
     Ok(())
+}
+
+/// What the run took, in words; of memory where the system tells.
+fn taken(start: Instant, memory: &MemoryMeter) -> String {
+    let seconds = start.elapsed().as_secs_f64();
+    let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+    match memory.peak() {
+        0 => format!("{seconds:.1} s"),
+        peak => format!(
+            "{seconds:.1} s; at most {:.2} GB of memory, and {:.2} GB of mapped files",
+            gigabytes(peak),
+            gigabytes(memory.peak_mapped())
+        ),
+    }
 }

@@ -28,10 +28,13 @@ pub(crate) fn sft_infer(folder: &Path, flags: &[&str]) -> Output {
     Command::new(example("sft_infer")).current_dir(folder).args(flags).output().unwrap()
 }
 
+/// Runs it to its end, and gives what it says on the way.
 #[track_caller]
-fn run(folder: &Path, flags: &[&str]) {
+fn run(folder: &Path, flags: &[&str]) -> String {
     let output = sft_infer(folder, flags);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    said
 }
 
 #[test]
@@ -113,7 +116,11 @@ fn flags_reach_the_pipeline() {
 #[test]
 fn the_control_image_can_be_kept() {
     let folder = tempfile::tempdir().unwrap();
-    run(folder.path(), &["--num_inference_steps", "1", "--output", "a.png", "--output_control", "control.png"]);
+    let flags = ["--num_inference_steps", "1", "--output", "a.png", "--output_control", "control.png"];
+    let said = run(folder.path(), &flags);
+    let last = said.lines().last().unwrap();
+    let memory = !cfg!(target_os = "linux") || (last.contains("GB of memory, and") && !last.contains(" 0.00 GB"));
+    assert!(last.contains(" s") && memory, "{said}");
     let edges = open(&folder.path().join("control.png"));
     assert_eq!(edges.dimensions(), (64, 64));
     assert!(edges.iter().all(|&byte| byte == 0 || byte == 255) && edges.contains(&255));

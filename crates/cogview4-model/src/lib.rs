@@ -9,6 +9,7 @@ mod config_file;
 pub mod device;
 mod error;
 pub mod files;
+pub mod memory;
 pub mod nn;
 pub mod ops;
 pub mod rng;

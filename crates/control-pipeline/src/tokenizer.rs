@@ -70,6 +70,11 @@ impl PromptTokenizer {
         Ok(Self { tokenizer, pad_token_id, truncation, special_tokens })
     }
 
+    /// Number of tokens that the tokenizer knows, special ones among them.
+    pub fn vocab_size(&self) -> usize {
+        self.tokenizer.get_vocab_size(true)
+    }
+
     /// Number of tokens of a prompt with its special tokens, before it is cut or padded.
     ///
     /// # Errors

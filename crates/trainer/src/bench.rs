@@ -16,7 +16,7 @@ use crate::{
     step::{TrainingCopy, inputs},
 };
 
-pub use crate::resources::peak_memory_bytes;
+pub use cogview4_model::memory::peak_resident_bytes as peak_memory_bytes;
 
 /// Pixels of the VAE's scale.
 const SCALE: usize = 8;

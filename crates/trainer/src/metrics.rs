@@ -17,14 +17,27 @@ pub struct StepMetrics {
     pub grad_norm: f64,
     /// Samples of this step over the time it took.
     pub samples_per_second: f64,
-    /// The most memory that the process has held.
+    /// The most memory that the process has held, pages of mapped files among it.
     pub peak_memory_bytes: u64,
+    /// The most anonymous memory that was seen since the run was opened: what it needs. 0 where the system does not
+    /// tell, and in files of earlier releases.
+    #[serde(default)]
+    pub anon_memory_bytes: u64,
     /// Time that the training thread waited for the step's samples.
     #[serde(default)]
     pub data_seconds: f64,
 }
 
 impl StepMetrics {
+    /// What the progress bar says.
+    pub(crate) fn message(&self) -> String {
+        let memory = match self.anon_memory_bytes {
+            0 => String::new(),
+            bytes => format!(", {:.2} GB", bytes as f64 / 1e9),
+        };
+        format!("loss {:.4}, lr {:.2e}{memory}", self.loss, self.lr)
+    }
+
     /// What trackers plot, by tag.
     pub fn scalars(&self) -> Vec<(&'static str, f64)> {
         vec![

@@ -12,6 +12,7 @@ mod load;
 mod options;
 mod parameters;
 mod save;
+mod shapes;
 mod shard;
 mod source;
 #[cfg(test)]
@@ -27,5 +28,6 @@ pub use options::WeightOptions;
 pub use parameters::{
     cast_parameters, for_each_gradient, for_each_parameter, parameter_sources, set_trained, update_parameters,
 };
-pub use save::{load_tensor, save_module, save_module_as, save_shards, save_tensors};
+pub use save::{load_tensor, save_module, save_module_as, save_shards, save_tensors, write_shards};
+pub use shapes::parameter_shapes;
 pub use source::TensorSource;

@@ -114,7 +114,12 @@ pub fn save_shards<M: Module>(module: &M, folder: &Path, stem: &str, max_shard_b
     write_shards(parameter_sources(module, None), folder, stem, max_shard_bytes)
 }
 
-pub(super) fn write_shards(
+/// Writes named tensors to a folder, in this order: `stem.safetensors`, or shards of at most so many bytes of numbers
+/// with an index; a tensor that is larger is a shard alone. At no time is more than one of them in memory.
+///
+/// # Errors
+/// [`ModelError::Write`] names the file.
+pub fn write_shards(
     sources: Vec<(String, TensorSource<'_>)>,
     folder: &Path,
     stem: &str,

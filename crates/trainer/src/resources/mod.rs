@@ -5,4 +5,3 @@ mod memory;
 
 pub(crate) use disk::check_disk;
 pub(crate) use memory::check_memory;
-pub use memory::peak_memory_bytes;

@@ -13,7 +13,11 @@ use std::{
 
 use cogview4_control_pipeline::progress_bar;
 use cogview4_data::TrainData;
-use cogview4_model::{CogView4Transformer, weights::cast_parameters};
+use cogview4_model::{
+    CogView4Transformer,
+    memory::{MemoryMeter, peak_resident_bytes},
+    weights::cast_parameters,
+};
 use indicatif::ProgressBar;
 
 use crate::{
@@ -22,7 +26,6 @@ use crate::{
     error::{Result, TrainError},
     metrics::StepMetrics,
     optimizer::{AdamW, Gradients},
-    resources::peak_memory_bytes,
     samples::{BatchMaker, Loader},
     schedule::order::SampleOrder,
     step::{TrainingCopy, dump},
@@ -58,6 +61,7 @@ pub struct Trainer {
     model: Option<CogView4Transformer>,
     optimizer: AdamW,
     order: SampleOrder,
+    memory: MemoryMeter,
     /// Optimiser steps made: the clock of the run.
     step: usize,
     total_steps: usize,
@@ -101,13 +105,13 @@ impl Trainer {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn stoppable(config: TrainConfig, data: impl Into<TrainData>, stop: StopFlag) -> Result<Self> {
-        let data = data.into();
+        let (data, memory) = (data.into(), MemoryMeter::start());
         let mut opened = setup::open(&config)?;
         let setup::Planned { order, total_steps } = setup::check(&config, &mut opened, data.train.len())?;
         let packed = setup::pack(&config, &mut opened, data, &stop)?;
         let (model, optimizer) = setup::load(&config, &opened)?;
         let step = opened.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.state.step);
-        Ok(Self { config, stop, opened, packed, model: Some(model), optimizer, order, step, total_steps })
+        Ok(Self { config, stop, opened, packed, model: Some(model), optimizer, order, memory, step, total_steps })
     }
 
     /// What a person should know before the run begins: checkpoints that were passed over, another kind of machine.
@@ -162,7 +166,7 @@ impl Trainer {
             if callbacks.on_step_end(&measured).is_break() {
                 self.stop.request();
             }
-            progress.set_message(format!("loss {:.4}, lr {:.2e}", measured.loss, measured.lr));
+            progress.set_message(measured.message());
             progress.inc(1);
             let stopping = self.stop.is_requested();
             if self.step.is_multiple_of(self.config.checkpointing_steps) || stopping {
@@ -240,7 +244,8 @@ impl Trainer {
             lr,
             grad_norm,
             samples_per_second: samples.len() as f64 / start.elapsed().as_secs_f64(),
-            peak_memory_bytes: peak_memory_bytes(),
+            peak_memory_bytes: peak_resident_bytes(),
+            anon_memory_bytes: self.memory.peak(),
             data_seconds: waited.as_secs_f64(),
         })
     }

@@ -137,7 +137,10 @@ impl Report {
                 @if let Some(metrics) = self.metrics.last() {
                     (fact("learning rate", format!("{:.2e}", metrics.lr)))
                     (fact("samples a second", format!("{:.2}", metrics.samples_per_second)))
-                    (fact("peak memory", format!("{:.2} GB", metrics.peak_memory_bytes as f64 / 1e9)))
+                    @if metrics.anon_memory_bytes > 0 {
+                        (fact("memory, at most", format!("{:.2} GB", metrics.anon_memory_bytes as f64 / 1e9)))
+                    }
+                    (fact("peak memory, mapped files included", format!("{:.2} GB", metrics.peak_memory_bytes as f64 / 1e9)))
                 }
             }
         }

@@ -17,6 +17,7 @@ fn metrics(step: usize) -> StepMetrics {
         grad_norm: 1.0,
         samples_per_second: 2.0,
         peak_memory_bytes: 1 << 30,
+        anon_memory_bytes: 3 << 28,
         data_seconds: 0.0,
     }
 }
@@ -67,9 +68,16 @@ fn a_report_shows_the_run_and_nothing_from_elsewhere() {
     report.finish("finished").expect("the end");
 
     let html = std::fs::read_to_string(output_dir.join("report.html")).expect("the page");
-    for text in
-        ["CogView4 Control: finished", "2 / 10", "50.00 %", "8 training rows", "a &lt;b&gt;fox&lt;/b&gt;", "<svg"]
-    {
+    for text in [
+        "CogView4 Control: finished",
+        "2 / 10",
+        "50.00 %",
+        "0.81 GB",
+        "1.07 GB",
+        "8 training rows",
+        "a &lt;b&gt;fox&lt;/b&gt;",
+        "<svg",
+    ] {
         assert!(html.contains(text), "{text}");
     }
     assert!(!html.contains("<b>fox") && !html.contains("http-equiv=\"refresh\""));

@@ -36,6 +36,7 @@ fn a_file_holds_what_was_written() {
         grad_norm: 2.0,
         samples_per_second: 8.0,
         peak_memory_bytes: 1,
+        anon_memory_bytes: 1,
         data_seconds: 0.0,
     };
     board.step(&metrics).expect("scalars");
