@@ -224,7 +224,7 @@ pub struct Args {
     /// Scale of mode [default: 1.29]
     #[arg(long)]
     pub mode_scale: Option<f64>,
-    /// Keep idle models elsewhere (not available yet)
+    /// Stream the text encoder from its files instead of loading it; frozen models that are idle hold no memory
     #[arg(long)]
     pub offload: bool,
     /// Accelerate's YAML (not available yet)

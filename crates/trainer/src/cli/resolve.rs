@@ -143,6 +143,7 @@ impl Args {
         };
         config.dump_step = self.dump_step;
         lay(&mut config.device, self.device);
+        config.offload = self.offload;
         config.gradient_checkpointing = self.gradient_checkpointing;
         config.seed = self.seed;
         lay(&mut config.report_to, report_to);
@@ -220,7 +221,6 @@ impl Args {
         let later = [
             ("use_8bit_adam", self.use_8bit_adam),
             ("allow_tf32", self.allow_tf32),
-            ("offload", self.offload),
             ("config_file", self.config_file.is_some()),
         ];
         if let Some((name, _)) = later.into_iter().find(|(_, given)| *given) {

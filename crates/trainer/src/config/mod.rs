@@ -81,6 +81,8 @@ pub struct TrainConfig {
     pub dump_step: Option<PathBuf>,
     /// Where to compute.
     pub device: DeviceSpec,
+    /// Whether the text encoder is streamed from its files instead of loaded: what is packed needs no frozen models then.
+    pub offload: bool,
     /// Whether blocks are computed again in the backward pass, instead of keeping what it needs of them.
     pub gradient_checkpointing: bool,
     /// Type that transformers are saved in.
@@ -126,6 +128,7 @@ impl TrainConfig {
             pack: Packing::OutputDir,
             dump_step: None,
             device: DeviceSpec::default(),
+            offload: false,
             gradient_checkpointing: false,
             save_dtype: ComputeDtype::default(),
             seed: None,

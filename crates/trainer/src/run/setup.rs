@@ -183,7 +183,8 @@ fn encoder(config: &TrainConfig, opened: &Opened) -> Result<SampleEncoder> {
     let pack = config.pack_folder().as_deref().map(Pack::open).transpose()?;
     let packed =
         pack.map(|pack| Arc::new(PackedSamples::new(pack, folder.clone(), transform, captions.clone(), shapes)));
-    Ok(SampleEncoder { encoders: Encoders::new(folder.clone(), transform, &opened.device), captions, packed })
+    let encoders = Encoders::new(folder.clone(), transform, &opened.device, config.offload);
+    Ok(SampleEncoder { encoders, captions, packed })
 }
 
 /// The transformer and its optimiser: the base model widened to a control model, or as the checkpoint has them.

@@ -16,14 +16,16 @@ pub(crate) struct Encoders {
     folder: PipelineFolder,
     pub transform: ImageTransform,
     pub device: Device,
+    /// Whether the text encoder is streamed.
+    pub offload: bool,
     vae: OnceCell<AutoencoderKl>,
     text_encoder: OnceCell<GlmModel>,
 }
 
 impl Encoders {
-    pub(crate) fn new(folder: PipelineFolder, transform: ImageTransform, device: &Device) -> Self {
+    pub(crate) fn new(folder: PipelineFolder, transform: ImageTransform, device: &Device, offload: bool) -> Self {
         let device = device.clone();
-        Self { folder, transform, device, vae: OnceCell::new(), text_encoder: OnceCell::new() }
+        Self { folder, transform, device, offload, vae: OnceCell::new(), text_encoder: OnceCell::new() }
     }
 
     /// Gives the memory of the models back; they are loaded again should they be needed.
@@ -50,11 +52,25 @@ impl Encoders {
 
     /// The embedding of a caption, `[S, text_embed_dim]`.
     pub(crate) fn embeds(&self, tokens: &TokenizedPrompt) -> Result<TensorData> {
-        let model = get_or_load(&self.text_encoder, || self.folder.load_text_encoder(&self.options()))?;
-        model.check_ids(&tokens.ids)?;
-        let embeds = model.forward(&tokens.ids)?;
-        let [_, seq, width] = embeds.dims();
-        Ok(TensorData::new(to_vec(embeds), [seq, width]))
+        let mut embeds = self.embeds_each(std::slice::from_ref(&tokens.ids))?;
+        Ok(embeds.pop().expect("invariant: an embedding for each caption"))
+    }
+
+    /// The embeddings of captions by their ids, in one pass over the text encoder.
+    pub(crate) fn embeds_each(&self, ids: &[Vec<u32>]) -> Result<Vec<TensorData>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let resident_blocks = self.offload.then_some(0);
+        let options = WeightOptions { resident_blocks, ..self.options() };
+        let model = get_or_load(&self.text_encoder, || self.folder.load_text_encoder(&options))?;
+        ids.iter().try_for_each(|ids| model.check_ids(ids))?;
+        let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
+        let to_data = |embeds: Tensor<3>| {
+            let [_, seq, width] = embeds.dims();
+            TensorData::new(to_vec(embeds), [seq, width])
+        };
+        Ok(model.forward_each(&ids)?.into_iter().map(to_data).collect())
     }
 }
 

@@ -10,6 +10,7 @@ use image::RgbImage;
 use super::{
     Encoders, PackedSamples,
     packed::Captions,
+    queue::CaptionQueue,
     sample::{EncodedSample, RawPictures, RawSample},
 };
 use crate::error::Result;
@@ -45,7 +46,9 @@ impl SampleEncoder {
         let tokens = self.captions.tokenize(text)?;
         let embeds = match &self.packed {
             Some(packed) => {
-                self.pack_caption(packed, text)?;
+                let mut queue = CaptionQueue::new(self, packed);
+                queue.add(text)?;
+                queue.finish()?;
                 packed.embeds(&tokens)?
             }
             None => self.encoders.embeds(&tokens)?,
@@ -65,15 +68,5 @@ impl SampleEncoder {
             packed.pack.append(key.clone(), &self.encoders.moments(&decode(picture)?)?)?;
         }
         Ok(key)
-    }
-
-    /// Packs the embedding of a caption, unless it is there.
-    pub(super) fn pack_caption(&self, packed: &PackedSamples, caption: &str) -> Result<()> {
-        let tokens = self.captions.tokenize(caption)?;
-        let key = packed.caption_key(&tokens)?;
-        if packed.lacks(&key)? {
-            packed.pack.append(key, &self.encoders.embeds(&tokens)?)?;
-        }
-        Ok(())
     }
 }

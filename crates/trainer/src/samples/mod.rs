@@ -8,6 +8,7 @@ mod encoders;
 mod features;
 mod packed;
 mod prefetch;
+mod queue;
 mod rows;
 mod sample;
 

@@ -10,6 +10,7 @@ use indicatif::ProgressBar;
 use super::{
     SampleEncoder,
     captions::choose_caption,
+    queue::CaptionQueue,
     sample::{RawPictures, RawSample},
 };
 use crate::{
@@ -48,8 +49,9 @@ impl Rows {
         let packed = encoder.packed.as_deref();
         let mut hasher = blake3::Hasher::new();
         let mut rows = Vec::new();
-        if let Some(packed) = packed {
-            encoder.pack_caption(packed, "")?;
+        let mut queue = packed.map(|packed| CaptionQueue::new(encoder, packed));
+        if let Some(queue) = &mut queue {
+            queue.add("")?;
         }
         for index in 0..dataset.len() {
             if stop.is_requested() {
@@ -72,12 +74,15 @@ impl Rows {
             let keys = picture(&row.image)?.zip(picture(&row.conditioning_image)?);
             for caption in &row.captions {
                 hasher.update(blake3::hash(caption.as_bytes()).as_bytes());
-                if let Some(packed) = packed {
-                    encoder.pack_caption(packed, caption)?;
+                if let Some(queue) = &mut queue {
+                    queue.add(caption)?;
                 }
             }
             rows.push(RowInfo { captions: row.captions, keys: keys.map(|(image, control)| [image, control]) });
             progress.inc(1);
+        }
+        if let Some(mut queue) = queue {
+            queue.finish()?;
         }
         let data_hash = hasher.finalize().to_hex().to_string();
         Ok(Self { dataset, rows, recipe: recipe.clone(), data_hash })

@@ -7,11 +7,13 @@ use crate::support::{Workplace, fixtures};
 #[test]
 fn packs_and_workers_change_nothing() {
     let workplace = Workplace::new();
-    let variants: [(&str, &[&str]); 4] = [
+    let variants: [(&str, &[&str]); 6] = [
         ("packed", &[]),
         ("again", &["--pack_dir", "packed/pack"]),
         ("unpacked", &["--no_pack"]),
         ("workers", &["--no_pack", "--dataloader_num_workers", "3"]),
+        ("streamed", &["--offload"]),
+        ("streamed-unpacked", &["--offload", "--no_pack"]),
     ];
     let dump = |name: &str| format!("{name}.safetensors");
     for (name, flags) in variants {

@@ -43,7 +43,6 @@ fn what_is_out_of_range_or_not_there_is_refused_by_name() {
         (&["--num_validation_images", "0"], "--num_validation_images"),
         (&["--guidance_scale", "inf"], "--guidance_scale"),
         (&["--max_train_samples", "0"], "--max_train_samples"),
-        (&["--offload"], "--offload"),
         (&["--config_file", "a.yaml"], "--config_file"),
         (&["--allow_tf32"], "--allow_tf32"),
         (&["--logging_dir", "../train.jsonl"], "--logging_dir"),
