@@ -6,6 +6,7 @@
 
 mod convert;
 mod files;
+mod headers;
 mod inspect;
 mod load;
 mod parameters;
