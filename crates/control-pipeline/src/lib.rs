@@ -7,6 +7,7 @@ mod error;
 mod fidelity;
 mod image;
 mod pipeline;
+pub mod plan;
 mod progress;
 mod tokenizer;
 

@@ -1,5 +1,7 @@
 //! Loading a pipeline's folder: all configurations are read and compared before the first weight is.
 
+mod planning;
+
 use std::{
     marker::PhantomData,
     path::{Path, PathBuf},

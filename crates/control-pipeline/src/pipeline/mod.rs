@@ -15,6 +15,7 @@ mod request;
 mod run;
 mod sampler;
 mod source;
+mod task;
 
 use std::{marker::PhantomData, ops::ControlFlow};
 
