@@ -12,6 +12,7 @@ mod hostile;
 mod hub;
 mod images;
 mod parameters;
+mod plan;
 mod random_pipeline;
 mod rng;
 mod scheduler;

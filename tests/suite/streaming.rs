@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use cogview4::pipeline::Placement;
+use cogview4::pipeline::plan::Placement;
 use cogview4::{CogView4ControlPipeline, ControlRequest};
 
 use crate::{cli::sft_infer, support::fixtures};

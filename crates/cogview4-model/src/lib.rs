@@ -5,6 +5,7 @@
 //! Letters in shapes: `B` batch, `C` channels, `H` and `W` height and width, `S` sequence, `D` width of the model,
 //! `N` heads. Module fields are named as the segments of the checkpoint's keys, so loading needs no table of names.
 
+pub mod activations;
 mod config_file;
 pub mod device;
 mod error;

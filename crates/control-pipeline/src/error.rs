@@ -34,6 +34,9 @@ pub enum PipelineError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Memory does not suffice, or a budget is exceeded; says what takes how much.
+    #[error("{0}")]
+    Memory(String),
     /// An image cannot be read or written.
     #[error("image {location}: {reason}")]
     Image {

@@ -7,6 +7,7 @@ mod error;
 mod fidelity;
 mod image;
 mod pipeline;
+pub mod plan;
 mod progress;
 mod tokenizer;
 
@@ -21,8 +22,7 @@ pub use pipeline::{
     CogView4ControlPipeline, CogView4Pipeline, CogView4PipelineOutput, Component, ComponentParts, Components,
     Conditioning, Control, ControlImage, ControlLatents, ControlRequest, DiffusionPipeline, InputChannels, ModelFolder,
     OutputType, ParseControlLatentsError, PipelineConfigs, PipelineFolder, PipelineLoader, PipelineRequest,
-    PipelineSource, Placement, Prompt, PromptEmbeds, Sampler, StepEnd, TextRequest, TransformerSource, convert,
-    fetch_model,
+    PipelineSource, Prompt, PromptEmbeds, Sampler, StepEnd, TextRequest, TransformerSource, convert, fetch_model,
 };
 #[doc(hidden)]
 pub use progress::progress_bar;

@@ -7,6 +7,7 @@
 mod blocks;
 mod convert;
 mod files;
+mod headers;
 mod inspect;
 mod load;
 mod options;

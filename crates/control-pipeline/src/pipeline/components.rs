@@ -1,14 +1,16 @@
 //! The models of a pipeline, loaded.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use cogview4_model::{AutoencoderKl, CogView4Transformer, FlowMatchEulerSchedulerConfig, GlmModel};
+use cogview4_model::{
+    AutoencoderKl, CogView4Transformer, FlowMatchEulerSchedulerConfig, GlmModel, memory::anonymous_bytes,
+};
 
 use super::{Component, InputChannels, PipelineConfigs, Prompt, PromptEmbeds};
-use crate::{error::Result, tokenizer::PromptTokenizer};
+use crate::{error::Result, plan::DrawingPlan, tokenizer::PromptTokenizer};
 
 /// The models of a pipeline, loaded; they can be shared by several pipelines, as copies share their weights.
 #[derive(Debug, Clone)]
-pub struct Components(ComponentParts);
+pub struct Components(ComponentParts, Option<DrawingPlan>);
 
 /// What [`Components`] are made of.
 #[derive(Debug, Clone)]
@@ -35,7 +37,17 @@ impl Components {
     /// Models that were loaded one by one; [`from_components`](crate::DiffusionPipeline::from_components) checks that
     /// they fit each other.
     pub fn new(parts: ComponentParts) -> Self {
-        Self(parts)
+        Self(parts, None)
+    }
+
+    /// The same models, loaded as a plan says.
+    pub(super) fn planned(self, plan: Option<DrawingPlan>) -> Self {
+        Self(self.0, plan)
+    }
+
+    /// Whether a budget is kept to.
+    pub(super) fn check_memory(&self, stage: &str) -> Result<()> {
+        self.1.as_ref().map_or(Ok(()), |plan| plan.check_held(stage, anonymous_bytes()))
     }
 
     /// Prompts to ids.

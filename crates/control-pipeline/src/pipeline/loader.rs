@@ -1,5 +1,7 @@
 //! Loading a pipeline's folder: all configurations are read and compared before the first weight is.
 
+mod planning;
+
 use std::{
     marker::PhantomData,
     path::{Path, PathBuf},
@@ -7,13 +9,16 @@ use std::{
 };
 
 use cogview4_hub::{Hub, Source};
-use cogview4_model::{CogView4Transformer, ComputeDtype, DeviceSpec, weights::WeightOptions};
+use cogview4_model::{CogView4Transformer, ComputeDtype, DeviceSpec, vae::VaeTiling, weights::WeightOptions};
 
 use super::{
     Component, ComponentParts, Components, Conditioning, DiffusionPipeline, PipelineConfigs, PipelineFolder,
-    PipelineSource, Placement, control::input_channels,
+    PipelineRequest, PipelineSource, control::input_channels,
 };
-use crate::error::Result;
+use crate::{
+    error::{PipelineError, Result},
+    plan::{DrawingPlan, DrawingSettings, Placement},
+};
 
 /// Options of [`from_pretrained`](DiffusionPipeline::from_pretrained); [`load`](Self::load) does the work.
 #[derive(Debug)]
@@ -24,9 +29,7 @@ pub struct PipelineLoader<C> {
     folder: OnceLock<PipelineFolder>,
     /// Taken instead of the source's.
     transformer: Option<Box<CogView4Transformer>>,
-    device: DeviceSpec,
-    dtype: ComputeDtype,
-    placement: Placement,
+    settings: DrawingSettings,
     progress_bar: bool,
     conditioning: PhantomData<fn() -> C>,
 }
@@ -76,9 +79,7 @@ impl<C: Conditioning> PipelineLoader<C> {
             source: PipelineSource::new(source),
             folder: OnceLock::new(),
             transformer: None,
-            device: DeviceSpec::default(),
-            dtype: ComputeDtype::default(),
-            placement: Placement::default(),
+            settings: DrawingSettings::default(),
             progress_bar: true,
             conditioning: PhantomData,
         }
@@ -120,19 +121,25 @@ impl<C: Conditioning> PipelineLoader<C> {
 
     /// Where to compute.
     pub fn device(mut self, device: DeviceSpec) -> Self {
-        self.device = device;
+        self.settings.device = device;
         self
     }
 
     /// The number type of weights and activations.
     pub fn dtype(mut self, dtype: ComputeDtype) -> Self {
-        self.dtype = dtype;
+        self.settings.dtype = dtype;
         self
     }
 
-    /// Where the weights are while pictures are drawn.
+    /// Where the blocks are while pictures are drawn; the pictures are the same, byte for byte.
     pub fn placement(mut self, placement: Placement) -> Self {
-        self.placement = placement;
+        self.settings.placement = placement;
+        self
+    }
+
+    /// All that decides memory and speed, such as those of a plan.
+    pub fn with_settings(mut self, settings: DrawingSettings) -> Self {
+        self.settings = settings;
         self
     }
 
@@ -150,35 +157,64 @@ impl<C: Conditioning> PipelineLoader<C> {
         Ok(self.read_configs()?.default_size())
     }
 
-    /// Loads the pipeline.
+    /// Loads the pipeline. A budget keeps as many blocks in memory as a picture of the default size leaves room for.
     ///
     /// # Errors
     /// A missing or broken folder or file, components that do not fit each other, a base model where a control model is
     /// needed or the other way round, or a device that is not there.
     pub fn load(self) -> Result<DiffusionPipeline<C>> {
+        let plan = match self.settings.placement {
+            Placement::Budget(_) => Some(self.default_planner()?.plan(&self.settings)),
+            Placement::Resident | Placement::Streamed => None,
+        };
+        self.load_planned(plan)
+    }
+
+    /// As [`load`](Self::load), to draw such a request: it is planned first, refused where it does not fit, and decides
+    /// how many blocks a budget has room for.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and [`PipelineError::Memory`](crate::PipelineError::Memory) for too little memory.
+    pub fn load_for(self, request: &PipelineRequest<C>) -> Result<DiffusionPipeline<C>> {
+        let planner = self.planner(request)?;
+        let plan = planner.plan(&self.settings);
+        if !plan.fits() {
+            return Err(PipelineError::Memory(planner.refusal(&plan)));
+        }
+        self.load_planned(Some(plan))
+    }
+
+    fn load_planned(self, plan: Option<DrawingPlan>) -> Result<DiffusionPipeline<C>> {
         let configs = self.read_configs()?;
         let folder = self.folder()?.clone();
         let tokenizer = folder.load_tokenizer()?;
-        let (device, dtype) = (self.device.open()?, self.dtype.dtype());
+        let settings = self.settings;
+        let (device, dtype) = (settings.device.open()?, settings.dtype.dtype());
         let options = WeightOptions { is_mapped: true, ..WeightOptions::new(dtype, &device) };
-        let blocks = |count| WeightOptions { resident_blocks: count, ..options.clone() };
-        let resident = match self.placement {
-            Placement::Resident => None,
-            Placement::Streamed => Some(0),
+        let blocks = |resident_blocks| WeightOptions { resident_blocks, ..options.clone() };
+        let [transformer, text_encoder] = match (settings.placement, &plan) {
+            (Placement::Resident, _) => [None; 2],
+            (Placement::Budget(_), Some(plan)) => plan.resident_blocks.map(Some),
+            (Placement::Streamed | Placement::Budget(_), _) => [Some(0); 2],
         };
-        DiffusionPipeline::from_components(Components::new(ComponentParts {
+        let mut vae = folder.load_vae(&options)?;
+        if let Some(side) = settings.vae_tile {
+            vae.set_tiling(Some(VaeTiling::new(side, vae.config().scale_factor())));
+        }
+        let components = Components::new(ComponentParts {
             tokenizer,
-            vae: folder.load_vae(&options)?,
-            text_encoder: folder.load_text_encoder(&blocks(resident))?,
+            vae,
+            text_encoder: folder.load_text_encoder(&blocks(text_encoder))?,
             transformer: match self.transformer {
                 Some(transformer) => *transformer,
-                None => folder.load_transformer(&blocks(resident))?,
+                None => folder.load_transformer(&blocks(transformer))?,
             },
             scheduler: configs.scheduler,
             device,
             dtype,
             progress_bar: self.progress_bar,
-        }))
+        });
+        DiffusionPipeline::from_components(components.planned(plan))
     }
 
     /// Reads all configurations and checks that they fit each other.

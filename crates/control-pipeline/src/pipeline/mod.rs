@@ -10,12 +10,12 @@ mod loader;
 mod model_folder;
 mod noise;
 mod output;
-mod placement;
 mod prompt;
 mod request;
 mod run;
 mod sampler;
 mod source;
+mod task;
 
 use std::{marker::PhantomData, ops::ControlFlow};
 
@@ -32,7 +32,6 @@ pub use folder::{Component, PipelineFolder};
 pub use loader::{PipelineLoader, TransformerSource};
 pub use model_folder::ModelFolder;
 pub use output::{CogView4PipelineOutput, OutputType};
-pub use placement::Placement;
 pub use prompt::{Prompt, PromptEmbeds};
 pub use request::{ControlRequest, PipelineRequest, TextRequest};
 pub use sampler::{Sampler, StepEnd};

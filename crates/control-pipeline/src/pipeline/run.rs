@@ -32,6 +32,8 @@ impl Components {
         // 2. Encode the prompts
         let (prompt_embeds, negative_prompt_embeds) = self.encode_prompts(request)?;
 
+        self.check_memory("text")?;
+
         // 3. Latents: the noise to start from, and the control
         let mut noise = Noise::new(&request.seeds);
         let latents = match &request.latents {
@@ -40,6 +42,8 @@ impl Components {
         };
         let control = request.conditioning.control();
         let control_latents = control.map(|control| self.control_latents(control, size, latent_shape, &mut noise));
+
+        self.check_memory("control image")?;
 
         // 4. Denoise
         let sampler = Sampler {
@@ -54,13 +58,16 @@ impl Components {
             dtype: self.dtype(),
         };
         let progress = progress_bar("denoising", schedule.timesteps.len(), 0, self.shows_progress());
+        let mut memory = Ok(());
         let mut on_step_end = |end: &mut StepEnd| {
             progress.inc(1);
-            on_step_end(end)
+            memory = self.check_memory("denoise");
+            if memory.is_ok() { on_step_end(end) } else { ControlFlow::Break(()) }
         };
         let latents =
             sampler.run(latents, control_latents.as_ref(), prompt_embeds, negative_prompt_embeds, &mut on_step_end)?;
         progress.finish();
+        memory?;
 
         // 5. Decode
         Ok(self.output(latents, request.output_type))

@@ -1,0 +1,69 @@
+//! What operations hold.
+
+use super::{ActivationSettings, Cost, most};
+
+/// Bytes of a value in f32.
+pub(super) const F32: u64 = 4;
+/// Rows of queries that a thread of the attention works on at a time.
+const QUERY_ROWS: u64 = 128;
+/// Pixels that a thread of a convolution works on at a time.
+const CONV_PIXELS: u64 = 512;
+/// Such parts that a thread has begun: while it waits for others within one, it begins another.
+const CONV_PARTS: u64 = 2;
+
+/// Attention, from query, key and value of so many values each to the output. The values' heads are brought to the
+/// front by a copy; what is narrower than f32 is widened, all of it.
+pub(super) fn attention(settings: ActivationSettings, [query, key]: [u64; 2], seq_key: u64) -> u64 {
+    let scores = settings.threads as u64 * QUERY_ROWS * seq_key * F32;
+    let wide = F32 * (2 * query + 2 * key);
+    match settings.is_wide() {
+        true => wide + scores,
+        false => wide + scores.max(settings.size() * query),
+    }
+}
+
+/// A convolution between so many channels and pixels.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Conv {
+    pub(super) channels: [u64; 2],
+    pub(super) pixels: [u64; 2],
+    pub(super) kernel: u64,
+}
+
+impl Conv {
+    pub(super) fn input(self) -> u64 {
+        self.channels[0] * self.pixels[0]
+    }
+
+    pub(super) fn output(self) -> u64 {
+        self.channels[1] * self.pixels[1]
+    }
+
+    fn weight(self) -> u64 {
+        self.channels[0] * self.channels[1] * self.kernel * self.kernel
+    }
+
+    /// Input and output included. Computed in f32 from a copy of the input with the channels last and one of the weight
+    /// in that order; each thread has the patches of some pixels.
+    pub(super) fn cost(self, settings: ActivationSettings) -> Cost {
+        let (input, output, weight) = (self.input(), self.output(), self.weight());
+        let depth = weight / self.channels[1];
+        let parts = CONV_PARTS * settings.threads as u64 * CONV_PIXELS.min(self.pixels[1]) * (depth + self.channels[1]);
+        // The other order of channels is not needed for single pixels.
+        let ordered = if self.kernel == 1 { output } else { input + output + weight + parts };
+        let widened = if settings.is_wide() { 0 } else { F32 * (input + weight) };
+        let bytes = settings.size() * input + widened + F32 * ordered;
+        let rounded = if settings.is_wide() { 0 } else { settings.size() * input + (F32 + settings.size()) * output };
+        Cost { bytes: bytes.max(rounded), flops: 2.0 * weight as f64 * self.pixels[1] as f64 }
+    }
+}
+
+/// A group norm and the activation behind it, from a picture of so many values to the next, both included. The norm
+/// holds the centred picture and its squares; what somebody else holds too is not centred in place.
+pub(super) fn norm_silu(settings: ActivationSettings, values: u64, is_shared: bool) -> u64 {
+    let (own, wide) = (settings.size() * values, F32 * values);
+    let kept = if is_shared { own } else { 0 };
+    let norm = kept + 2 * wide;
+    let cast = if settings.is_wide() { 0 } else { own + wide };
+    most([norm, kept + cast, kept + 2 * own])
+}

@@ -1,0 +1,144 @@
+//! What the autoencoder holds: see `vae::blocks`, `vae::encoder` and `vae::decoder`.
+
+use super::{
+    ActivationSettings, Cost,
+    ops::{self, Conv, F32},
+};
+use crate::AutoencoderKlConfig;
+
+impl AutoencoderKlConfig {
+    /// One picture of this height and width, in pixels, to latents, weights not counted. With tiles of a side, none is
+    /// larger.
+    pub fn encode_activations(&self, size: [usize; 2], tile: Option<usize>, settings: ActivationSettings) -> Cost {
+        self.tiled(size, tile, |[height, width]| {
+            let widths = &self.block_out_channels;
+            let mut walk = Walk::new(settings, self.in_channels, height * width);
+            walk.conv(widths[0], 3);
+            for (level, &channels) in widths.iter().enumerate() {
+                (0..self.layers_per_block).for_each(|_| walk.resnet(channels));
+                if level + 1 < widths.len() {
+                    walk.halve();
+                }
+            }
+            walk.middle(self);
+            walk.head(2 * self.latent_channels);
+            walk.cost
+        })
+    }
+
+    /// Latents of one picture of this height and width, in pixels, to pixels, weights not counted. With tiles of a side,
+    /// none is larger.
+    pub fn decode_activations(&self, size: [usize; 2], tile: Option<usize>, settings: ActivationSettings) -> Cost {
+        let scale = self.scale_factor();
+        self.tiled(size, tile, |[height, width]| {
+            let widths = &self.block_out_channels;
+            let mut walk = Walk::new(settings, self.latent_channels, (height / scale) * (width / scale));
+            walk.conv(widths[widths.len() - 1], 3);
+            walk.middle(self);
+            for (level, &channels) in widths.iter().enumerate().rev() {
+                (0..=self.layers_per_block).for_each(|_| walk.resnet(channels));
+                if level > 0 {
+                    walk.double();
+                }
+            }
+            walk.head(self.out_channels);
+            walk.cost
+        })
+    }
+
+    /// The cost of the largest tile, as often as there are tiles; tiles and rows of them are kept beside.
+    fn tiled(&self, size: [usize; 2], tile: Option<usize>, cost: impl Fn([usize; 2]) -> Cost) -> Cost {
+        let Some(side) = tile.filter(|&side| size.iter().any(|&own| own > side)) else { return cost(size) };
+        let largest = size.map(|own| own.min(side));
+        // A quarter of a tile is its neighbour's too.
+        let count = size.map(|own| own.div_ceil((side * 3 / 4).max(1)));
+        let of_one = cost(largest);
+        let pictures = 3 * (size[0] * size[1] * self.out_channels) as u64 * F32;
+        Cost { bytes: of_one.bytes + pictures, flops: of_one.flops * (count[0] * count[1]) as f64 }
+    }
+}
+
+/// A picture on its way through the layers.
+struct Walk {
+    settings: ActivationSettings,
+    channels: u64,
+    pixels: u64,
+    cost: Cost,
+}
+
+impl Walk {
+    fn new(settings: ActivationSettings, channels: usize, pixels: usize) -> Self {
+        Self { settings, channels: channels as u64, pixels: pixels as u64, cost: Cost::default() }
+    }
+
+    fn values(&self) -> u64 {
+        self.channels * self.pixels
+    }
+
+    /// Notes what is held at a moment.
+    fn holds(&mut self, bytes: u64) {
+        self.cost.bytes = self.cost.bytes.max(bytes);
+    }
+
+    /// A convolution beside so many bytes.
+    fn conv_beside(&mut self, kept: u64, channels: [u64; 2], pixels: [u64; 2], kernel: u64) {
+        let Cost { bytes, flops } = Conv { channels, pixels, kernel }.cost(self.settings);
+        self.holds(kept + bytes);
+        self.cost.flops += flops;
+    }
+
+    fn conv(&mut self, channels: usize, kernel: u64) {
+        let channels = channels as u64;
+        self.conv_beside(0, [self.channels, channels], [self.pixels; 2], kernel);
+        self.channels = channels;
+    }
+
+    fn resnet(&mut self, channels: usize) {
+        let (from, to, pixels) = (self.channels, channels as u64, self.pixels);
+        let (input, output) = (from * pixels, to * pixels);
+        let size = self.settings.size();
+        let kept = size * input;
+        self.holds(ops::norm_silu(self.settings, input, true));
+        self.conv_beside(kept, [from, to], [pixels; 2], 3);
+        self.holds(kept + ops::norm_silu(self.settings, output, false));
+        self.conv_beside(kept, [to; 2], [pixels; 2], 3);
+        if from != to {
+            self.conv_beside(size * output, [from, to], [pixels; 2], 1);
+        }
+        self.channels = to;
+    }
+
+    /// A convolution of every second pixel, of a picture with zeros beside it.
+    fn halve(&mut self) {
+        let padded = self.pixels;
+        self.holds(2 * self.settings.size() * self.values());
+        self.conv_beside(0, [self.channels; 2], [padded, self.pixels / 4], 3);
+        self.pixels /= 4;
+    }
+
+    fn double(&mut self) {
+        let size = self.settings.size();
+        self.holds(5 * size * self.values());
+        self.pixels *= 4;
+        self.conv_beside(0, [self.channels; 2], [self.pixels; 2], 3);
+    }
+
+    fn middle(&mut self, config: &AutoencoderKlConfig) {
+        let channels = self.channels as usize;
+        self.resnet(channels);
+        if config.mid_block_add_attention {
+            let (values, size) = (self.values(), self.settings.size());
+            // The picture, its tokens, query, key and value; then the attention's own.
+            self.holds(5 * size * values);
+            self.holds(2 * size * values + ops::attention(self.settings, [values; 2], self.pixels));
+            let (pixels, width) = (self.pixels as f64, self.channels as f64);
+            self.cost.flops += 8.0 * pixels * width * width + 4.0 * pixels * pixels * width;
+        }
+        self.resnet(channels);
+    }
+
+    fn head(&mut self, channels: usize) {
+        self.holds(ops::norm_silu(self.settings, self.values(), false));
+        self.conv(channels, 3);
+    }
+}
