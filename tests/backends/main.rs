@@ -34,6 +34,7 @@ const OPS: &[Test] = tests![
     ops::norm_and_rotation,
     ops::activations,
     ops::linear_layers,
+    ops::quantized_linear_layers,
     ops::convolutions,
     ops::group_norms,
 ];

@@ -3,7 +3,7 @@
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use cogview4::model::{
     DeviceSpec, TorchGenerator,
-    ops::{self, AttentionMask, RotaryTable},
+    ops::{self, AttentionMask, QuantizedMatrix, RotaryTable},
 };
 
 use crate::{backend::Backend, support::MODEL_TOLERANCE};
@@ -132,6 +132,8 @@ pub(crate) fn layers_in_bfloat16(backend: &Backend) {
     for with_bias in [false, true] {
         compare("linear", &|place| linear(place, [75, 110, 90], with_bias));
         compare("linear of more rows", &|place| linear(place, [150, 70, 70], with_bias));
+        compare("linear of one row", &|place| linear(place, [1, 300, 77], with_bias));
+        compare("quantized linear", &|place| vec![quantized_linear(place, with_bias)]);
     }
     compare("attention", &|place| {
         place.run([[1, 2, 140, 16]; 3], |[q, k, v], _| ops::attention(q, k, v, &AttentionMask::None))
@@ -148,6 +150,25 @@ fn linear(place: &Place<'_>, [rows, columns, depth]: [usize; 3], with_bias: bool
             (DType::F64, Some(bias)) => input.matmul(weight.transpose()) + bias.unsqueeze(),
             (_, bias) => ops::linear(input, weight, bias),
         }
+    })
+}
+
+pub(crate) fn quantized_linear_layers(backend: &Backend) {
+    for with_bias in [false, true] {
+        compare(backend, "quantized linear", |place| vec![quantized_linear(place, with_bias)]);
+    }
+}
+
+fn quantized_linear(place: &Place<'_>, with_bias: bool) -> Vec<f64> {
+    let ([rows, columns, depth], reference) = ([21, 70, 77], DeviceSpec::Flex.open().unwrap());
+    let weight: Tensor<2> = Place { device: &reference, dtype: DType::F32 }.normal(2, [columns, depth]);
+    let weight = QuantizedMatrix::quantize(&weight.into_data()).unwrap();
+    let (input, bias) = (place.normal(1, [3, rows / 3, depth]), with_bias.then(|| place.normal(3, [columns])));
+    values::<3>(match (place.dtype, bias) {
+        (DType::F64, Some(bias)) => {
+            input.matmul(weight.to_tensor(DType::F64, place.device).transpose().unsqueeze()) + bias.unsqueeze()
+        }
+        (_, bias) => ops::quantized_linear(input, &weight, bias),
     })
 }
 

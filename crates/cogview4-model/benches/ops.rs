@@ -12,6 +12,11 @@ const TOKENS: usize = 64 + 32 * 32;
 const HEADS: usize = 32;
 const HEAD_DIM: usize = 128;
 const WIDTH: usize = HEADS * HEAD_DIM;
+/// Tokens of a prompt.
+const PROMPT: usize = 64;
+/// Channels, height and width of a picture in the VAE's last blocks, at 256x256 pixels.
+const CHANNELS: usize = 128;
+const SIDE: usize = 256;
 const EPS: f64 = 1e-5;
 
 /// Where the parts are computed.
@@ -89,10 +94,27 @@ fn parts(criterion: &mut Criterion) {
     place.bench(criterion, "gated addition", [tokens, tokens, one], |[input, output, gate], _| {
         ops::gated_add(input, output, gate)
     });
+    let prompt = [1, HEADS, PROMPT, HEAD_DIM];
+    place.bench(criterion, "attention of a prompt", [prompt; 3], |[query, key, value], _| {
+        ops::attention(query, key, value, &AttentionMask::Causal)
+    });
     place.bench(criterion, "gelu", [[1, TOKENS, 4 * WIDTH]], |[input], _| ops::gelu_tanh(input));
     place.bench(criterion, "linear", [[TOKENS, WIDTH], [WIDTH, WIDTH], [1, WIDTH]], |[input, weight, bias], _| {
         ops::linear(input, weight, Some(bias.reshape([WIDTH])))
     });
+    pictures(criterion, &place);
+}
+
+/// Where the VAE is largest.
+fn pictures(criterion: &mut Criterion, place: &Place) {
+    let [picture, kernel, bias] = [[1, CHANNELS, SIDE, SIDE], [CHANNELS, CHANNELS, 3, 3], [1, CHANNELS, 1, 1]];
+    place.bench(criterion, "convolution", [picture, kernel, bias], |[input, weight, bias], _| {
+        ops::conv2d(input, weight, bias.reshape([CHANNELS]), 1, (1, 1))
+    });
+    place.bench(criterion, "group norm", [picture, bias, bias], |[input, weight, bias], _| {
+        ops::group_norm(input, weight.reshape([CHANNELS]), bias.reshape([CHANNELS]), 32, EPS)
+    });
+    place.bench(criterion, "silu", [picture], |[input], _| ops::silu(input));
 }
 
 criterion_group!(benches, parts);

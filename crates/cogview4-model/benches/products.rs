@@ -1,5 +1,5 @@
-//! Linear layers in bfloat16, by each kernel that the machine has, beside those in f32: forward, and forward with both
-//! gradients, at the sizes of the released model. CPU seconds of the process, everything in turn, the least of some
+//! Linear layers in bfloat16, by each kernel that the machine has, beside those in f32: forward, forward with weights in
+//! 8 bits, and forward with both gradients, at the sizes of the released model. CPU seconds of the process, everything in turn, the least of some
 //! runs: `cargo bench -p cogview4-model --bench products -- 1088`, where the last word picks sizes;
 //! `COGVIEW4_DEVICE=libtorch cargo bench -p cogview4-model --features libtorch --bench products` on libtorch.
 
@@ -10,7 +10,7 @@ use std::io::Write;
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use cogview4_model::{
     DeviceSpec,
-    ops::{self, ProductKernel},
+    ops::{self, ProductKernel, QuantizedMatrix},
 };
 
 /// Rows, width of the input, width of the output: 512x512 pixels and 64 tokens of text, prompts of 64 and 16 tokens in
@@ -28,21 +28,28 @@ const RUNS: usize = 3;
 struct Layer {
     input: Tensor<2>,
     weight: Tensor<2>,
+    codes: QuantizedMatrix,
     bias: Tensor<1>,
 }
 
 impl Layer {
     fn new([rows, depth, columns]: [usize; 3], dtype: DType, device: &Device) -> Self {
         let (options, values) = ((device, dtype), Distribution::Uniform(-1.0, 1.0));
+        let weight: Tensor<2> = Tensor::random([columns, depth], values, options);
         Self {
             input: Tensor::random([rows, depth], values, options),
-            weight: Tensor::random([columns, depth], values, options),
+            codes: QuantizedMatrix::quantize(&weight.to_data()).expect("finite values"),
+            weight,
             bias: Tensor::random([columns], values, options),
         }
     }
 
     fn forward(&self) {
         finish(ops::linear(self.input.clone(), self.weight.clone(), Some(self.bias.clone())));
+    }
+
+    fn forward_in_8_bits(&self) {
+        finish(ops::quantized_linear(self.input.clone(), &self.codes, Some(self.bias.clone())));
     }
 
     fn forward_and_backward(&self) {
@@ -103,14 +110,17 @@ fn main() {
             continue;
         }
         let [wide, narrow] = &[DType::F32, DType::BF16].map(|dtype| Layer::new(size, dtype, &device));
-        for (direction, run, products) in
-            [("forward", Layer::forward as fn(&Layer), 1), ("forward and backward", Layer::forward_and_backward, 3)]
-        {
-            let mut runs: Vec<Box<dyn Fn()>> = vec![Box::new(|| run(wide))];
+        let directions: [(&str, [fn(&Layer); 2], usize); 3] = [
+            ("forward", [Layer::forward; 2], 1),
+            ("forward, int8", [Layer::forward, Layer::forward_in_8_bits], 1),
+            ("forward and backward", [Layer::forward_and_backward; 2], 3),
+        ];
+        for (direction, [of_wide, of_narrow], products) in directions {
+            let mut runs: Vec<Box<dyn Fn()>> = vec![Box::new(|| of_wide(wide))];
             runs.extend(kernels.iter().map(|kernel| -> Box<dyn Fn()> {
                 Box::new(|| {
                     kernel.set_limit();
-                    run(narrow);
+                    of_narrow(narrow);
                 })
             }));
             let times = time(&runs);

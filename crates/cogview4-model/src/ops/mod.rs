@@ -7,12 +7,10 @@ mod linear;
 mod norm;
 mod picture;
 mod products;
+mod quantized;
 mod rotary;
 #[cfg(test)]
 mod tests;
-
-/// Values of a row of a weight in 8 bits that share a scale.
-pub(crate) const BLOCK_VALUES: usize = 32;
 
 pub use activation::{gelu_tanh, silu};
 pub use attention::{AttentionMask, attention};
@@ -20,4 +18,5 @@ pub use linear::linear;
 pub use norm::{gated_add, modulate};
 pub use picture::{conv2d, group_norm};
 pub use products::ProductKernel;
+pub use quantized::{BLOCK_VALUES, QuantizedMatrix, SharedBytes, quantized_linear};
 pub use rotary::{RotaryTable, norm_rotate, rotate_pairs};

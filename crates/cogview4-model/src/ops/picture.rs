@@ -15,9 +15,7 @@ pub fn conv2d(
     stride: usize,
     padding: (usize, usize),
 ) -> Tensor<4> {
-    if padding.0 == padding.1
-        && let Some(output) = fused::conv2d(&input, &weight, &bias, stride, padding.0)
-    {
+    if let Some(output) = fused::conv2d(&input, &weight, &bias, stride, padding) {
         return output;
     }
     let options = ConvOptions { stride: [stride; 2], padding: [padding; 2], dilation: [1; 2], groups: 1 };

@@ -45,6 +45,12 @@ impl ProductKernel {
         Self::ALL.into_iter().rev().find(may_be).unwrap_or(Self::Library)
     }
 
+    /// The best of vectors that a machine with this one has: the matrix unit comes with all of them.
+    #[cfg(all(target_arch = "x86_64", any(feature = "flex", feature = "libtorch")))]
+    pub(super) fn of_vectors(self) -> Self {
+        self.min(Self::Avx512Bf16)
+    }
+
     /// Lets this process take no kernel beyond this one, as a machine does that has no better: for measurements and
     /// tests.
     pub fn set_limit(self) {

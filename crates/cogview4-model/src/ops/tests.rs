@@ -223,3 +223,20 @@ fn linear_layers_in_bfloat16() {
         }
     }
 }
+
+#[test]
+fn attention_in_bfloat16() {
+    for (batch, heads, kv_heads, seq, head_dim) in ATTENTIONS {
+        for mask in [AttentionMask::Causal, keys_hidden(batch, seq)] {
+            let [q, k, v] = [(1, heads), (2, kv_heads), (3, kv_heads)].map(|(seed, heads)| {
+                let narrow = pair(seed, [batch, heads, seq, head_dim])[0].clone().cast(DType::BF16);
+                [narrow.clone().cast(DType::F64), narrow]
+            });
+            let run = |i: usize| attention(q[i].clone(), k[i].clone(), v[i].clone(), &mask);
+            let error = (run(0) - run(1).cast(DType::F64)).abs() / (run(0).abs() + 1e-3);
+            let largest: f64 = error.max().into_scalar();
+            // Half a unit in the last place, of a sum in f32.
+            assert!(largest <= 1.0 / 256.0, "{largest}");
+        }
+    }
+}

@@ -11,9 +11,11 @@ use super::{
     host::{self, HostTensor, Value},
     linear::LinearOps,
     picture::{PictureOps, RecordedPictureOps},
+    quantized::QuantizedOps,
     rows::RowOps,
     simd,
 };
+use crate::ops::QuantizedMatrix;
 
 impl HostTensor for TchTensor {
     fn dtype(&self) -> DType {
@@ -154,6 +156,12 @@ impl LinearOps for LibTorch {
     }
 }
 
+impl QuantizedOps for LibTorch {
+    fn fused_quantized_linear(input: TchTensor, bias: TchTensor, weight: QuantizedMatrix) -> TchTensor {
+        host::products::quantized_linear(&input, &weight, &bias)
+    }
+}
+
 impl RowOps for LibTorch {
     host_ops!();
 
@@ -223,9 +231,21 @@ impl Graph {
     }
 }
 
-fn conv2d([input, weight, bias]: [&tch::Tensor; 3], stride: usize, padding: usize) -> tch::Tensor {
+fn conv2d(inputs: [&tch::Tensor; 3], stride: usize, padding: usize) -> tch::Tensor {
     let (stride, padding) = ([stride as i64; 2], [padding as i64; 2]);
-    input.conv2d(weight, Some(bias), stride, padding, [1, 1], 1)
+    let convolve =
+        |[input, weight, bias]: [&tch::Tensor; 3]| input.conv2d(weight, Some(bias), stride, padding, [1, 1], 1);
+    let narrow = inputs[0].kind();
+    if is_slow(inputs[0]) {
+        let wide = inputs.map(|tensor| tensor.to_kind(tch::Kind::Float));
+        return convolve(wide.each_ref()).to_kind(narrow);
+    }
+    convolve(inputs)
+}
+
+/// Whether products of this type are better taken in f32.
+fn is_slow(tensor: &tch::Tensor) -> bool {
+    tensor.device() == tch::Device::Cpu && tensor.kind() == tch::Kind::BFloat16 && !host::products::has_bf16()
 }
 
 fn group_norm([input, weight, bias]: [&tch::Tensor; 3], groups: usize, eps: f64) -> tch::Tensor {
@@ -239,6 +259,7 @@ const LARGE_BLOCKS: i64 = 768;
 /// for small blocks takes several times as long as the product; those in f32 are called directly.
 fn attention_kind(query: &TchTensor) -> tch::Kind {
     match query.tensor.kind() {
+        _ if is_slow(&query.tensor) => tch::Kind::Float,
         tch::Kind::BFloat16 if query.tensor.size()[2] < LARGE_BLOCKS => tch::Kind::Float,
         kind => kind,
     }

@@ -20,6 +20,7 @@ mod libtorch;
 mod linear;
 mod picture;
 mod precision;
+mod quantized;
 mod rows;
 #[cfg(any(feature = "flex", feature = "libtorch"))]
 mod simd;
@@ -35,6 +36,7 @@ pub(super) use host::products::has_kernel;
 pub(super) use linear::{adds_bias, linear};
 pub(super) use picture::{conv2d, group_norm};
 pub(super) use precision::wide;
+pub(super) use quantized::{quantized_linear, serves_quantized};
 pub(super) use rows::{gated_add, modulate, norm_rotate, silu};
 
 /// Whether the attention takes keys and values that several queries share.

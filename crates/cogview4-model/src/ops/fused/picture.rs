@@ -10,7 +10,7 @@ use burn::{
         backend_extension,
         tensor::FloatTensor,
     },
-    tensor::Tensor,
+    tensor::{Tensor, ops::PadMode},
 };
 
 use super::autodiff::{inner, record};
@@ -82,16 +82,20 @@ impl<B: RecordedPictureOps, C: CheckpointStrategy> PictureOps for Autodiff<B, C>
     }
 }
 
-/// A convolution with the same zeros on all sides; `None` where libtorch does not compute.
+/// A convolution with zeros around the picture; `None` where libtorch does not compute.
 pub(in crate::ops) fn conv2d(
     input: &Tensor<4>,
     weight: &Tensor<4>,
     bias: &Tensor<1>,
     stride: usize,
-    padding: usize,
+    (before, after): (usize, usize),
 ) -> Option<Tensor<4>> {
     is_libtorch(&input.device()).then(|| {
         let (input, weight, bias) = (input.clone(), weight.clone(), bias.clone());
+        let (input, padding) = match before == after {
+            true => (input, before),
+            false => (input.pad((before, after, before, after), PadMode::Constant(0.0)), 0),
+        };
         let [input, weight, bias] = [input.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
         Tensor::from_dispatch(<Dispatch as PictureOps>::fused_conv2d(input, weight, bias, stride, padding))
     })

@@ -8,6 +8,7 @@ use burn::{
     tensor::{Bytes, DType, Shape},
 };
 use burn_flex::Layout;
+use half::bf16;
 
 use super::{
     attention::{AttentionOps, composed},
@@ -15,9 +16,11 @@ use super::{
     host::{self, HostTensor, Value},
     linear::{self, LinearOps},
     precision::cast,
+    quantized::QuantizedOps,
     rows::RowOps,
     simd,
 };
+use crate::ops::QuantizedMatrix;
 
 impl HostTensor for FlexTensor {
     fn dtype(&self) -> DType {
@@ -55,8 +58,13 @@ impl AttentionOps for Flex {
         if dtype == DType::F64 {
             return composed::attention::<Self>(query, key, value, bias, is_causal);
         }
-        let [query, key, value, bias] = [query, key, value, bias].map(elementwise::widened);
-        let (output, logsumexp) = attention::attention(&query, &key, &value, &bias, is_causal);
+        let bias = elementwise::widened(bias);
+        if dtype == DType::BF16 {
+            let tensors = [query, key, value].map(|tensor| tensor.contiguous());
+            return attention::attention::<bf16>(tensors.each_ref(), &bias, is_causal);
+        }
+        let tensors = [query, key, value].map(elementwise::widened);
+        let (output, logsumexp) = attention::attention::<f32>(tensors.each_ref(), &bias, is_causal);
         (elementwise::narrowed(output, dtype), logsumexp)
     }
 
@@ -114,6 +122,12 @@ impl LinearOps for Flex {
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         host::products::linear_backward(&input, &weight, &grad)
             .unwrap_or_else(|| linear::backward::<Self>(input, weight, grad))
+    }
+}
+
+impl QuantizedOps for Flex {
+    fn fused_quantized_linear(input: FlexTensor, bias: FlexTensor, weight: QuantizedMatrix) -> FlexTensor {
+        host::products::quantized_linear(&input, &weight, &bias)
     }
 }
 

@@ -4,9 +4,17 @@ use burn::tensor::DType;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::{HostTensor, amx, matrix::Matrix, rounded, wide, widened};
-use crate::ops::ProductKernel;
+use super::{
+    HostTensor, amx,
+    matrix::Matrix,
+    rounded,
+    wide::{self, Operand},
+    widened,
+};
+use crate::ops::{ProductKernel, QuantizedMatrix};
 
+/// Rows from which the matrix unit is worth a weight that is widened as a whole.
+const UNIT_ROWS: usize = 32;
 /// Columns of a bias's gradient that are summed together.
 const COLUMNS: usize = 64;
 
@@ -38,6 +46,35 @@ pub(in crate::ops::fused) fn linear_backward<H: HostTensor>(input: &H, weight: &
     })
 }
 
+/// As [`linear`], of a weight in 8 bits, where [`serves_quantized`].
+pub(in crate::ops::fused) fn quantized_linear<H: HostTensor>(input: &H, weight: &QuantizedMatrix, bias: &H) -> H {
+    let ([rows, depth], [columns, width]) = (input.dims(), weight.dims());
+    assert_eq!(depth, width, "invariant: one axis that is summed over");
+    let (input, bias) = (input.contiguous(), bias.to_f32());
+    let codes = Operand::Codes { codes: weight.codes(), scales: weight.scales(), depth };
+    let kernel = ProductKernel::chosen();
+    if input.dtype() == DType::F32 {
+        let of_rows = Operand::F32 { values: input.values(), depth };
+        return input.filled::<f32>(&[rows, columns], |output| {
+            wide::product(kernel.of_vectors(), of_rows, codes, Some(&bias), output);
+        });
+    }
+    let of_rows = Matrix::by_rows(input.values(), rows, depth);
+    input.filled::<bf16>(&[rows, columns], |output| {
+        if kernel == ProductKernel::MatrixUnit && rows >= UNIT_ROWS {
+            let values = weight.to_data(DType::BF16);
+            let values = values.as_slice().expect("invariant: of this type");
+            return product(of_rows, Matrix::by_rows(values, columns, depth), Some(&bias), output);
+        }
+        wide::product(kernel.of_vectors(), Operand::Bf16(of_rows), codes, Some(&bias), output);
+    })
+}
+
+/// Whether a kernel multiplies this type with weights in 8 bits.
+pub(in crate::ops::fused) fn serves_quantized(dtype: DType) -> bool {
+    matches!(dtype, DType::BF16 | DType::F32) && ProductKernel::chosen() != ProductKernel::Library
+}
+
 /// Whether products of this type are a kernel's.
 pub(in crate::ops::fused) fn is_served(dtype: DType) -> bool {
     dtype == DType::BF16 && ProductKernel::chosen() != ProductKernel::Library
@@ -45,6 +82,12 @@ pub(in crate::ops::fused) fn is_served(dtype: DType) -> bool {
 
 fn serves<H: HostTensor>(tensor: &H, dims: [usize; 3]) -> bool {
     !dims.contains(&0) && is_served(tensor.dtype())
+}
+
+/// Whether the CPU multiplies bfloat16. Where it does not, libraries do so value by value, and f32 is faster.
+#[cfg(feature = "libtorch")]
+pub(in crate::ops::fused) fn has_bf16() -> bool {
+    ProductKernel::chosen() >= ProductKernel::Avx512Bf16
 }
 
 /// Whether the CPU has a kernel.
@@ -56,15 +99,12 @@ pub(in crate::ops) fn has_kernel(kernel: ProductKernel) -> bool {
 }
 
 fn product(rows: Matrix<'_>, columns: Matrix<'_>, bias: Option<&[f32]>, output: &mut [bf16]) {
-    let kernel = match ProductKernel::chosen() {
-        ProductKernel::MatrixUnit if rows.rows * columns.rows * rows.depth >= amx::LEAST_WORK => {
-            return amx::product(rows, columns, bias, output);
-        }
-        // The unit comes with these instructions.
-        ProductKernel::MatrixUnit => ProductKernel::Avx512Bf16,
-        kernel => kernel,
-    };
-    wide::product(kernel, wide::Operand::Bf16(rows), wide::Operand::Bf16(columns), bias, output);
+    let kernel = ProductKernel::chosen();
+    let work = rows.rows * columns.rows * rows.depth;
+    if kernel == ProductKernel::MatrixUnit && work >= amx::LEAST_WORK {
+        return amx::product(rows, columns, bias, output);
+    }
+    wide::product(kernel.of_vectors(), Operand::Bf16(rows), Operand::Bf16(columns), bias, output);
 }
 
 /// Sums rows in order, in f32.

@@ -7,7 +7,6 @@ use crate::ops::{BLOCK_VALUES, fused::host::matrix::Matrix};
 
 /// One side of a product, `[rows, depth]`.
 #[derive(Clone, Copy)]
-#[expect(dead_code, reason = "weights in 8 bits come next")]
 pub(in crate::ops::fused::host) enum Operand<'a> {
     /// In bfloat16.
     Bf16(Matrix<'a>),

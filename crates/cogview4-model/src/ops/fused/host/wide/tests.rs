@@ -2,12 +2,12 @@
 
 use std::io::Write;
 
-use half::bf16;
+use half::{bf16, f16};
 use proptest::prelude::*;
 use rand_mt::Mt;
 
 use super::{Operand, is_there, product};
-use crate::ops::{ProductKernel, fused::host::matrix::Matrix};
+use crate::ops::{BLOCK_VALUES, ProductKernel, fused::host::matrix::Matrix};
 
 const KERNELS: [ProductKernel; 3] = [ProductKernel::Avx2, ProductKernel::Avx512, ProductKernel::Avx512Bf16];
 
@@ -149,5 +149,35 @@ proptest! {
         dims in [1..5_usize, 1..600, 1..1500], is_by_rows: [bool; 2], has_bias: bool, seed: u32,
     ) {
         Problem::new(dims, is_by_rows, has_bias, seed).check(1);
+    }
+
+    #[test]
+    fn codes_are_widened(dims in [1..40_usize, 1..80, 1..700], is_narrow: bool, seed: u32) {
+        let ([rows, columns, depth], mut rng) = (dims, Mt::new(seed));
+        let codes: Vec<i8> = (0..columns * depth).map(|_| (rng.next_u32() % 255) as i8).collect();
+        let blocks = depth.div_ceil(BLOCK_VALUES);
+        let scales: Vec<f16> = values(&mut rng, columns * blocks).into_iter().map(|value| f16::from_f32(value.into())).collect();
+        let narrow = values(&mut rng, rows * depth);
+        let wide: Vec<f32> = narrow.iter().map(|&value| value.into()).collect();
+        let of_codes = Operand::Codes { codes: &codes, scales: &scales, depth };
+        for kernel in kernels() {
+            let mut output = vec![f32::NAN; rows * columns];
+            let of_rows = match is_narrow {
+                true => Operand::Bf16(Matrix::by_rows(&narrow, rows, depth)),
+                false => Operand::F32 { values: &wide, depth },
+            };
+            product(kernel, of_rows, of_codes, None, &mut output);
+            for (index, found) in output.into_iter().enumerate() {
+                let (row, column) = (index / columns, index % columns);
+                let term = |k| {
+                    let scale = scales[column * blocks + k / BLOCK_VALUES].to_f64();
+                    f64::from(codes[column * depth + k]) * scale * narrow[row * depth + k].to_f64()
+                };
+                let (sum, largest) = (0..depth).map(term).fold((0.0, 0.0), |(sum, all), term| (sum + term, all + term.abs()));
+                // Pairs in bfloat16 are rounded to it.
+                let tolerance = largest * if is_narrow { 1.0 / 256.0 } else { 1e-6 };
+                prop_assert!((f64::from(found) - sum).abs() <= tolerance, "{:?} {} {}", kernel, found, sum);
+            }
+        }
     }
 }
