@@ -34,7 +34,8 @@ impl QuantizedMatrix {
     /// # Errors
     /// [`ModelError::BadInput`] where sizes do not fit each other.
     pub fn new(codes: SharedBytes, scales: SharedBytes, [rows, width]: [usize; 2]) -> Result<Self> {
-        let expected = [rows * width, rows * width.div_ceil(BLOCK_VALUES) * size_of::<f16>()];
+        let bytes = |columns: usize, of_each| rows.saturating_mul(columns).saturating_mul(of_each);
+        let expected = [bytes(width, 1), bytes(width.div_ceil(BLOCK_VALUES), size_of::<f16>())];
         let found = [&codes, &scales].map(|bytes| (**bytes).as_ref().len());
         if expected != found {
             let reason =

@@ -64,6 +64,7 @@ pub(super) unsafe fn strip<U: Unit>(strip: Strip<'_>, items: *mut u32, stride: u
                     #[inline(always)]
                     |row, value, count| {
                         let values = first.add(row * matrix.depth + value);
+                        ahead(values.wrapping_add(2 * U::LANES * matrix.depth));
                         match count < U::LANES * U::DEPTH {
                             true => U::of_bf16(padded(values, count).as_ptr()),
                             false => U::of_bf16(values),
@@ -99,6 +100,7 @@ pub(super) unsafe fn strip<U: Unit>(strip: Strip<'_>, items: *mut u32, stride: u
                     |index, value, count| {
                         let scale = *scales.get_unchecked((row + index) * blocks + (depth + value) / BLOCK_VALUES);
                         let codes = first.add(index * width + value);
+                        ahead(codes.wrapping_add(2 * U::LANES * width));
                         match count < U::LANES * U::DEPTH {
                             true => U::of_codes(padded(codes, count).as_ptr(), scale),
                             false => U::of_codes(codes, scale),
@@ -159,6 +161,14 @@ unsafe fn by_columns<U: Unit>(matrix: Matrix<'_>, strip: Strip<'_>, items: *mut 
             U::store(vector, items.add(index * stride));
         }
     }
+}
+
+/// Asks for memory that will be read soon.
+#[inline(always)]
+#[expect(unsafe_code, reason = "an instruction that only hints")]
+fn ahead<T>(values: *const T) {
+    // SAFETY: nothing is read, wherever this points.
+    unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(values.cast()) };
 }
 
 /// Values that a vector is made of.

@@ -173,7 +173,7 @@ proptest! {
                     let scale = scales[column * blocks + k / BLOCK_VALUES].to_f64();
                     f64::from(codes[column * depth + k]) * scale * narrow[row * depth + k].to_f64()
                 };
-                let (sum, largest) = (0..depth).map(term).fold((0.0, 0.0), |(sum, all), term| (sum + term, all + term.abs()));
+                let (sum, largest): (f64, f64) = (0..depth).map(term).fold((0.0, 0.0_f64), |(sum, all), term| (sum + term, all + term.abs()));
                 // Pairs in bfloat16 are rounded to it.
                 let tolerance = largest * if is_narrow { 1.0 / 256.0 } else { 1e-6 };
                 prop_assert!((f64::from(found) - sum).abs() <= tolerance, "{:?} {} {}", kernel, found, sum);
