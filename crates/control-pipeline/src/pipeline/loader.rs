@@ -7,7 +7,10 @@ use std::{
 };
 
 use cogview4_hub::{Hub, Source};
-use cogview4_model::{CogView4Transformer, ComputeDtype, DeviceSpec, weights::WeightOptions};
+use cogview4_model::{
+    CogView4Transformer, ComputeDtype, DeviceSpec,
+    weights::{Int8, WeightOptions},
+};
 
 use super::{
     Component, ComponentParts, Components, Conditioning, DiffusionPipeline, PipelineConfigs, PipelineFolder,
@@ -27,6 +30,7 @@ pub struct PipelineLoader<C> {
     device: DeviceSpec,
     dtype: ComputeDtype,
     placement: Placement,
+    int8: bool,
     progress_bar: bool,
     conditioning: PhantomData<fn() -> C>,
 }
@@ -79,6 +83,7 @@ impl<C: Conditioning> PipelineLoader<C> {
             device: DeviceSpec::default(),
             dtype: ComputeDtype::default(),
             placement: Placement::default(),
+            int8: false,
             progress_bar: true,
             conditioning: PhantomData,
         }
@@ -136,6 +141,13 @@ impl<C: Conditioning> PipelineLoader<C> {
         self
     }
 
+    /// Whether the matrices in the blocks of transformer and text encoder are held in 8 bits: half the memory of
+    /// bfloat16, and half a percent of difference. Off by default, but for files that hold them so.
+    pub fn int8(mut self, int8: bool) -> Self {
+        self.int8 = int8;
+        self
+    }
+
     /// Whether sampling shows its progress on standard error, where that is a terminal. On by default.
     pub fn progress_bar(mut self, show: bool) -> Self {
         self.progress_bar = show;
@@ -160,7 +172,8 @@ impl<C: Conditioning> PipelineLoader<C> {
         let folder = self.folder()?.clone();
         let tokenizer = folder.load_tokenizer()?;
         let (device, dtype) = (self.device.open()?, self.dtype.dtype());
-        let options = WeightOptions { is_mapped: true, ..WeightOptions::new(dtype, &device) };
+        let int8 = if self.int8 { Int8::Always } else { Int8::AsStored };
+        let options = WeightOptions { is_mapped: true, int8, ..WeightOptions::new(dtype, &device) };
         let blocks = |count| WeightOptions { resident_blocks: count, ..options.clone() };
         let resident = match self.placement {
             Placement::Resident => None,
