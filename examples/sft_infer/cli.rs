@@ -86,7 +86,7 @@ pub(crate) struct Cli {
     /// Number type of weights and activations
     #[arg(long, default_value = "float32")]
     pub(crate) dtype: ComputeDtype,
-    /// How the blocks' weights are held: as the number type says, or as bytes (not available yet)
+    /// How the blocks' weights are held: as the number type says, or in 8 bits
     #[arg(long, value_parser = ["int8"])]
     pub(crate) weights: Option<String>,
     /// Stream the weights: read blocks from their files before each use, so that two of them are in memory

@@ -16,7 +16,6 @@ pub(crate) fn check(cli: &Cli) -> Result<()> {
         let fits = side > 0 && side.is_multiple_of(TILE_MULTIPLE);
         ensure!(fits, "--vae_tiling: {side} is not a multiple of {TILE_MULTIPLE}");
     }
-    ensure!(cli.weights.is_none() || cli.plan, "--weights: int8 is not available yet");
     Ok(())
 }
 
@@ -75,7 +74,6 @@ pub(crate) fn choose(cli: &Cli, planner: Planner) -> Result<DrawingSettings> {
     if cheapest.settings != settings {
         note(&format!("drawing with {}", cheapest.settings.flags().join(" ")));
     }
-    ensure!(cheapest.settings.weights == WeightStorage::Computed, "--weights: int8 is not available yet");
     Ok(cheapest.settings)
 }
 

@@ -9,6 +9,7 @@ use super::GlmConfig;
 use crate::{
     nn::{Linear, RmsNorm},
     ops::{self, AttentionMask, RotaryTable, rotate_pairs},
+    weights::HasLinears,
 };
 
 /// Causal attention, then a gated feed-forward, each behind a norm and beside a shortcut.
@@ -37,6 +38,20 @@ impl GlmDecoderLayer {
         let hidden_states = hidden_states + attention;
         let output = self.mlp.forward(self.post_attention_layernorm.forward(hidden_states.clone()));
         hidden_states + output
+    }
+}
+
+impl HasLinears for GlmDecoderLayer {
+    fn linears(&mut self) -> Vec<(&'static str, &mut Linear)> {
+        let (attention, mlp) = (&mut self.self_attn, &mut self.mlp);
+        vec![
+            ("self_attn.q_proj", &mut attention.q_proj),
+            ("self_attn.k_proj", &mut attention.k_proj),
+            ("self_attn.v_proj", &mut attention.v_proj),
+            ("self_attn.o_proj", &mut attention.o_proj),
+            ("mlp.gate_up_proj", &mut mlp.gate_up_proj),
+            ("mlp.down_proj", &mut mlp.down_proj),
+        ]
     }
 }
 

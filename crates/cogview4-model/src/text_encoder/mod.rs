@@ -16,7 +16,8 @@ use crate::{
     nn::lazy_param,
     ops::RotaryTable,
     weights::{
-        BlockStream, LoadOptions, TRANSFORMERS_WEIGHTS, WeightFiles, WeightOptions, block, block_index, load_module,
+        BlockStream, LoadOptions, TRANSFORMERS_WEIGHTS, WeightFiles, WeightOptions, block, block_index, keeps_int8,
+        load_int8, load_module,
     },
 };
 
@@ -115,13 +116,19 @@ impl GlmModel {
             is_mapped: options.is_mapped,
             prefix,
             may_ignore: &|key| layer(key) == Some(used) || key == final_norm || key == "lm_head.weight",
-            is_left: &|key| key == embedding || layer(key).is_some_and(|index| index >= resident),
+            is_left: &|key| {
+                let is_streamed = layer(key).is_some_and(|index| index >= resident);
+                is_streamed || key == embedding || keeps_int8(&files, key, options)
+            },
             ..LoadOptions::all(dtype)
         };
         let mut model = load_module(Self::init(&config, &device), &files, load)?;
         model.embed_tokens.rows = Some(EmbeddingRows { files: Arc::clone(&files), key: embedding, dtype });
+        model.layers.truncate(resident);
+        for (index, block) in model.layers.iter_mut().enumerate() {
+            load_int8(block, &files, &format!("{layers}.{index}."), options)?;
+        }
         if resident < used {
-            model.layers.truncate(resident);
             let init = move || GlmDecoderLayer::init(&config, &device);
             model.streamed = Some(Arc::new(BlockStream::new(init, files, layers, options, resident..used)?));
         }

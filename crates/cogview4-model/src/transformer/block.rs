@@ -7,7 +7,7 @@ use burn::{
 };
 
 use super::{BlockContext, BlockState, CogView4TransformerConfig};
-use crate::{nn::Linear, ops};
+use crate::{nn::Linear, ops, weights::HasLinears};
 
 /// Epsilon of the norms without weights.
 pub(super) const NORM_EPS: f64 = 1e-5;
@@ -30,6 +30,11 @@ impl TransformerBlock {
             attn1: Attention::init(width, config.num_attention_heads, device),
             ff: FeedForward::init(width, device),
         }
+    }
+
+    /// Whether weights are in 8 bits.
+    pub(super) fn is_int8(&self) -> bool {
+        self.attn1.to_q.quantized.is_some()
     }
 
     /// What flows through, after this block.
@@ -63,6 +68,22 @@ impl TransformerBlock {
             hidden_states: patches.feed_forward.gated_add(hidden_states, ff_patches),
             encoder_hidden_states: text.feed_forward.gated_add(encoder_hidden_states, ff_text),
         }
+    }
+}
+
+impl HasLinears for TransformerBlock {
+    fn linears(&mut self) -> Vec<(&'static str, &mut Linear)> {
+        let Attention { to_q, to_k, to_v, to_out: [to_out], .. } = &mut self.attn1;
+        let (GeluProj { proj }, _, output) = &mut self.ff.net;
+        vec![
+            ("norm1.linear", &mut self.norm1.linear),
+            ("attn1.to_q", to_q),
+            ("attn1.to_k", to_k),
+            ("attn1.to_v", to_v),
+            ("attn1.to_out.0", to_out),
+            ("ff.net.0.proj", proj),
+            ("ff.net.2", output),
+        ]
     }
 }
 

@@ -27,8 +27,8 @@ use crate::{
     nn::Linear,
     ops::{self, AttentionMask},
     weights::{
-        Block, BlockStream, DIFFUSION_WEIGHTS, LoadOptions, WeightFiles, WeightOptions, block, block_index,
-        load_module, save_module, save_module_as,
+        Block, BlockStream, DIFFUSION_WEIGHTS, LoadOptions, WeightFiles, WeightOptions, block, block_index, keeps_int8,
+        load_int8, load_module, save_module, save_module_as,
     },
 };
 
@@ -112,11 +112,17 @@ impl CogView4Transformer {
         let (blocks, device) = (config.num_layers, options.device.clone());
         let resident = options.resident(blocks);
         let is_streamed = |key: &str| block_index(key, BLOCKS).is_some_and(|index| index >= resident);
-        let (dtype, is_mapped) = (options.dtype, options.is_mapped);
-        let load = LoadOptions { is_mapped, is_left: &is_streamed, ..LoadOptions::all(dtype) };
+        let load = LoadOptions {
+            is_mapped: options.is_mapped,
+            is_left: &|key| is_streamed(key) || keeps_int8(&files, key, options),
+            ..LoadOptions::all(options.dtype)
+        };
         let mut model = load_module(config.init(&device), &files, load)?;
+        model.transformer_blocks.truncate(resident);
+        for (index, block) in model.transformer_blocks.iter_mut().enumerate() {
+            load_int8(block, &files, &format!("{BLOCKS}.{index}."), options)?;
+        }
         if resident < blocks {
-            model.transformer_blocks.truncate(resident);
             let init = move || TransformerBlock::init(&config, &device);
             let stream = BlockStream::new(init, Arc::new(files), BLOCKS.into(), options, resident..blocks)?;
             model.streamed = Some(Arc::new(stream));
@@ -143,11 +149,9 @@ impl CogView4Transformer {
     }
 
     fn save_config(&self, folder: &Path) -> Result<()> {
-        if self.streamed.is_some() {
-            return Err(ModelError::bad_input(
-                "transformer",
-                "not all of its blocks are in memory, so it is not saved",
-            ));
+        if self.streamed.is_some() || self.transformer_blocks.iter().any(TransformerBlock::is_int8) {
+            let reason = "not saved: its blocks are not all in memory, or in 8 bits";
+            return Err(ModelError::bad_input("transformer", reason));
         }
         write_atomic(&folder.join("config.json"), self.config.to_json().as_bytes())
     }

@@ -13,7 +13,7 @@ use std::{
 use burn::module::Module;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use super::{LoadOptions, WeightFiles, WeightOptions, load_module};
+use super::{HasLinears, LoadOptions, WeightFiles, WeightOptions, keeps_int8, load_int8, load_module};
 use crate::error::{ModelError, Result};
 
 /// A block that is in memory while this lives.
@@ -37,7 +37,7 @@ impl<M> Deref for Block<'_, M> {
 }
 
 /// Block `index` of a model that keeps the first ones in memory. With the last of these, reading the others begins.
-pub(crate) fn block<'a, M: Module + Sync + 'static>(
+pub(crate) fn block<'a, M: Module + HasLinears + Sync + 'static>(
     resident: &'a [M],
     streamed: Option<&BlockStream<M>>,
     index: usize,
@@ -73,7 +73,7 @@ struct Ahead<M> {
     block: Receiver<Result<M>>,
 }
 
-impl<M: Module + Sync + 'static> BlockStream<M> {
+impl<M: Module + HasLinears + Sync + 'static> BlockStream<M> {
     /// The blocks `name.0.`, `name.1.` and so on in these files that `options` do not keep in memory; `init` makes them
     /// without their weights.
     pub(crate) fn new(
@@ -83,13 +83,19 @@ impl<M: Module + Sync + 'static> BlockStream<M> {
         options: &WeightOptions,
         blocks: Range<usize>,
     ) -> Result<Self> {
-        let dtype = options.dtype;
+        // Memory of their own, read and not mapped: a file that is cut is an error then, and no signal.
+        let options = WeightOptions { is_mapped: false, ..options.clone() };
         let load = move |index: usize| {
             let prefix = format!("{name}.{index}.");
-            let may_ignore = |key: &str| !key.starts_with(&prefix);
-            // Of its own: memory that is read, not mapped, so that a file that is cut is an error and no signal.
-            let options = LoadOptions { prefix: &prefix, may_ignore: &may_ignore, ..LoadOptions::all(dtype) };
-            load_module(init(), &files, options)
+            let load = LoadOptions {
+                prefix: &prefix,
+                may_ignore: &|key| !key.starts_with(&prefix),
+                is_left: &|key| keeps_int8(&files, key, &options),
+                ..LoadOptions::all(options.dtype)
+            };
+            let mut block = load_module(init(), &files, load)?;
+            load_int8(&mut block, &files, &prefix, &options)?;
+            Ok(block)
         };
         let reader = ThreadPoolBuilder::new().num_threads(1).thread_name(|_| "weights".into()).build();
         let reader = reader.map_err(|error| ModelError::bad_input("offload", format!("no thread: {error}")))?;

@@ -2,10 +2,17 @@
 
 use std::path::Path;
 
-use burn::tensor::DType;
+use burn::tensor::{DType, TensorData};
 
-use super::{DIFFUSION_WEIGHTS, TRANSFORMERS_WEIGHTS, TensorSource, WeightFiles, save::write_shards};
-use crate::error::{ModelError, Result};
+use super::{
+    DIFFUSION_WEIGHTS, TRANSFORMERS_WEIGHTS, TensorSource, WeightFiles,
+    int8::{may_be_int8, scale_key},
+    save::write_shards,
+};
+use crate::{
+    error::{ModelError, Result},
+    ops::BLOCK_VALUES,
+};
 
 /// What weight files are called in folders of components: those of diffusers, and those of transformers.
 const STEMS: [&str; 2] = [DIFFUSION_WEIGHTS, TRANSFORMERS_WEIGHTS];
@@ -14,15 +21,17 @@ const STEMS: [&str; 2] = [DIFFUSION_WEIGHTS, TRANSFORMERS_WEIGHTS];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WeightFormat {
     /// The type of all tensors, [`DType::F32`] or [`DType::BF16`]; `None` keeps those two as they are and writes others
-    /// as f32.
+    /// as f32, and matrices in 8 bits as they are.
     pub dtype: Option<DType>,
+    /// Whether the matrices of blocks become codes in 8 bits, which this crate reads and diffusers does not.
+    pub int8: bool,
     /// Shards are at most so many bytes of numbers; a tensor that is larger is a shard alone.
     pub max_shard_bytes: usize,
 }
 
 impl Default for WeightFormat {
     fn default() -> Self {
-        Self { dtype: None, max_shard_bytes: super::save::MAX_SHARD_BYTES }
+        Self { dtype: None, int8: false, max_shard_bytes: super::save::MAX_SHARD_BYTES }
     }
 }
 
@@ -39,21 +48,41 @@ pub fn weights_stem(folder: &Path) -> Option<&'static str> {
 /// # Errors
 /// A tensor that holds no floating-point numbers, before anything is written; a file that cannot be written.
 pub fn convert_weights(files: &WeightFiles, folder: &Path, stem: &str, format: WeightFormat) -> Result<()> {
-    let source = |key: &str| -> Result<(String, TensorSource<'_>)> {
+    let mut sources = Vec::new();
+    for key in files.keys() {
         let entry = files.entry(key).ok_or_else(|| ModelError::weight_file(files.folder(), "changed meanwhile"))?;
         let own = match entry.dtype.as_str() {
             "BF16" => DType::BF16,
+            // The scales of a matrix in 8 bits go with it.
+            "F16" if key.strip_suffix(".scale").is_some_and(|weight| files.is_int8(weight)) => continue,
+            "I8" if files.is_int8(key) && format.dtype.is_none() => DType::I8,
+            "I8" if files.is_int8(key) => DType::F32,
             "F64" | "F32" | "F16" => DType::F32,
             other => {
                 let reason = format!("`{key}` has type {other}, expected a float type");
                 return Err(ModelError::weight_file(entry.path, reason));
             }
         };
-        let (dtype, key) = (format.dtype.unwrap_or(own), key.to_owned());
-        let name = key.clone();
-        let read = move || files.read(&name, dtype).expect("invariant: a float tensor that is there");
-        Ok((key, TensorSource::new(dtype, entry.shape, read)))
-    };
-    let sources = files.keys().map(source).collect::<Result<Vec<_>>>()?;
+        if own == DType::I8 || format.int8 && may_be_int8(key, entry.shape) {
+            sources.extend(int8_sources(files, key)?);
+            continue;
+        }
+        let dtype = format.dtype.unwrap_or(own);
+        let read = move || files.read(key, dtype).expect("invariant: a float tensor that is there");
+        sources.push((key.to_owned(), TensorSource::new(dtype, entry.shape, read)));
+    }
     write_shards(sources, folder, stem, format.max_shard_bytes)
+}
+
+/// Codes and scales of a matrix.
+fn int8_sources<'a>(files: &'a WeightFiles, key: &'a str) -> Result<[(String, TensorSource<'a>); 2]> {
+    // Made once before anything is written, as there are values that have no codes; not kept, as that would be half of
+    // the model.
+    let [rows, width] = files.read_int8(key, true)?.dims();
+    let read = move || files.read_int8(key, true).expect("invariant: it was read before");
+    let codes = move || TensorData::from_bytes_vec(read().codes_bytes().to_vec(), [rows, width], DType::I8);
+    let blocks = [rows, width.div_ceil(BLOCK_VALUES)];
+    let scales = move || TensorData::from_bytes_vec(read().scales_bytes().to_vec(), blocks, DType::F16);
+    let codes = TensorSource::new(DType::I8, [rows, width], codes);
+    Ok([(key.to_owned(), codes), (scale_key(key), TensorSource::new(DType::F16, blocks, scales))])
 }

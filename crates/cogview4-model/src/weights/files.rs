@@ -7,11 +7,14 @@ use std::{
 };
 
 use burn::tensor::{DType, TensorData};
-use safetensors::tensor::TensorInfo;
+use safetensors::{Dtype, tensor::TensorInfo};
 use serde::Deserialize;
 
-use super::shard::Shard;
-use crate::error::{ModelError, Result};
+use super::{int8::scale_key, shard::Shard};
+use crate::{
+    error::{ModelError, Result},
+    ops::QuantizedMatrix,
+};
 
 /// Name of the weight files of models of diffusers, without what follows it.
 pub const DIFFUSION_WEIGHTS: &str = "diffusion_pytorch_model";
@@ -148,6 +151,9 @@ impl WeightFiles {
     /// A key that is not there, a tensor that does not hold floating-point numbers, or a file that cannot be read.
     pub fn read(&self, key: &str, dtype: DType) -> Result<TensorData> {
         let (shard, info) = self.find(key)?;
+        if self.is_int8(key) {
+            return Ok(self.read_int8(key, true)?.to_data(dtype));
+        }
         shard.read(info, dtype)?.ok_or_else(|| not_float(shard, key, info))
     }
 
@@ -159,6 +165,34 @@ impl WeightFiles {
     pub fn borrow(&self, key: &str, dtype: DType) -> Result<TensorData> {
         let (shard, info) = self.find(key)?;
         shard.borrow(info, dtype).map_or_else(|| self.read(key, dtype), Ok)
+    }
+
+    /// Whether a tensor is a matrix in 8 bits, with its scales beside it.
+    pub fn is_int8(&self, key: &str) -> bool {
+        let dtype = |key: &str| self.find(key).map(|(_, info)| info.dtype).ok();
+        dtype(key) == Some(Dtype::I8) && dtype(&scale_key(key)) == Some(Dtype::F16)
+    }
+
+    /// A matrix in 8 bits, quantised where the file holds the values; else with the memory of the file where
+    /// `is_mapped`, or with its own.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and values that are not finite, or no matrix.
+    pub fn read_int8(&self, key: &str, is_mapped: bool) -> Result<QuantizedMatrix> {
+        let (shard, info) = self.find(key)?;
+        let named = |error: ModelError| ModelError::weight_file(&shard.path, format!("`{key}`: {error}"));
+        if !self.is_int8(key) {
+            let dtype = if info.dtype == Dtype::BF16 { DType::BF16 } else { DType::F32 };
+            return QuantizedMatrix::quantize(&self.read(key, dtype)?).map_err(named);
+        }
+        let dims = info.shape[..].try_into();
+        let dims = dims.map_err(|_| ModelError::weight_file(&shard.path, format!("`{key}` is not a matrix")))?;
+        let (scale_shard, scales) = self.find(&scale_key(key))?;
+        let [codes, scales] = [(shard, info), (scale_shard, scales)].map(|(shard, info)| match is_mapped {
+            true => Ok(shard.part(info)),
+            false => shard.read_bytes(info),
+        });
+        QuantizedMatrix::new(codes?, scales?, dims).map_err(named)
     }
 
     /// Reads a row of a floating-point tensor `[N, D]`: `[1, D]` in the type wanted.

@@ -7,7 +7,7 @@ use burn::{
     tensor::{DType, Tensor},
 };
 
-use super::{WeightFiles, parameters::track_path};
+use super::{WeightFiles, int8::scale_key, parameters::track_path};
 use crate::error::{ModelError, Result};
 
 /// What a load takes from where.
@@ -83,6 +83,9 @@ impl Loader<'_> {
             self.used.insert(key.clone());
             self.error.get_or_insert(ModelError::ShapeMismatch { path, key, expected, found });
             return None;
+        }
+        if self.files.is_int8(&key) {
+            self.used.insert(scale_key(&key));
         }
         if (self.options.is_left)(&key) {
             self.used.insert(key);

@@ -9,6 +9,7 @@ mod convert;
 mod files;
 mod headers;
 mod inspect;
+mod int8;
 mod load;
 mod options;
 mod parameters;
@@ -24,8 +25,9 @@ pub(crate) use blocks::{BlockStream, block, block_index};
 pub use convert::{WeightFormat, convert_weights, weights_stem};
 pub use files::{DIFFUSION_WEIGHTS, TRANSFORMERS_WEIGHTS, WeightFiles};
 pub use inspect::{TensorDifference, TensorSummary, compare_tensor, summarize};
+pub(crate) use int8::{HasLinears, keeps_int8, load_int8};
 pub use load::{LoadOptions, load_module};
-pub use options::WeightOptions;
+pub use options::{Int8, WeightOptions};
 pub use parameters::{
     cast_parameters, for_each_gradient, for_each_parameter, parameter_sources, set_trained, update_parameters,
 };

@@ -21,14 +21,35 @@ pub struct WeightOptions {
     /// Whether parameters share the memory of the files, where those hold them in this type and the backend can do so.
     /// Nothing is copied then; the files must stay as they are while the model lives.
     pub is_mapped: bool,
+    /// Which matrices of the blocks are kept in 8 bits, see [`QuantizedMatrix`](crate::ops::QuantizedMatrix).
+    pub int8: Int8,
     /// So many blocks stay in memory, the others are read before each use, one ahead; `None` keeps all.
     pub resident_blocks: Option<usize>,
+}
+
+/// Which matrices of blocks are kept in 8 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Int8 {
+    /// None: all get the type that is asked for.
+    #[default]
+    Never,
+    /// Those that are so in the files.
+    AsStored,
+    /// All; they are quantised where the files hold the values.
+    Always,
 }
 
 impl WeightOptions {
     /// All weights in this type, in memory of their own on this device.
     pub fn new(dtype: DType, device: &Device) -> Self {
-        Self { dtype, device: device.clone(), variant: None, is_mapped: false, resident_blocks: None }
+        Self {
+            dtype,
+            device: device.clone(),
+            variant: None,
+            is_mapped: false,
+            int8: Int8::Never,
+            resident_blocks: None,
+        }
     }
 
     /// Of `count` blocks, those that stay in memory.

@@ -9,7 +9,10 @@ use memmap2::Mmap;
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors, tensor::TensorInfo};
 
-use crate::error::{ModelError, Result};
+use crate::{
+    error::{ModelError, Result},
+    ops::SharedBytes,
+};
 
 /// Values that a thread reads at a time.
 const PART_VALUES: usize = 1 << 20;
@@ -59,6 +62,22 @@ impl Shard {
             let bytes = Bytes::from_shared(part, AllocationProperty::File);
             TensorData::from_bytes(bytes, info.shape.clone(), dtype)
         })
+    }
+
+    /// The bytes of a tensor, which keep the map alive.
+    pub(super) fn part(&self, info: &TensorInfo) -> SharedBytes {
+        Arc::new(Part { map: Arc::clone(&self.map), range: self.range(info) })
+    }
+
+    /// The bytes of a tensor in memory of their own.
+    pub(super) fn read_bytes(&self, info: &TensorInfo) -> Result<SharedBytes> {
+        let range = self.range(info);
+        let mut bytes = vec![0; range.len()];
+        bytes
+            .par_chunks_mut(PART_VALUES)
+            .enumerate()
+            .try_for_each(|(index, part)| self.read_at(range.start + index * PART_VALUES, part))?;
+        Ok(Arc::new(bytes))
     }
 
     /// A tensor in memory of its own, in the type wanted; `None` where it holds no floating-point numbers.

@@ -5,7 +5,7 @@ use std::fmt;
 use burn::tensor::{DType, TensorData};
 use safetensors::Dtype;
 
-/// A tensor to write, as f32 or bf16. Its values are made when they are written, and gone before those of the next
+/// A tensor to write, as f32 or bf16, or as codes (i8) and scales (f16) of a matrix in 8 bits. Its values are made when they are written, and gone before those of the next
 /// tensor are made.
 ///
 /// ```
@@ -27,14 +27,17 @@ pub struct TensorSource<'a> {
 }
 
 impl<'a> TensorSource<'a> {
-    /// A tensor of this shape; `read` makes its values when it is their turn. It is written as bf16 where `dtype` is
-    /// that, else as f32, and values of another type are converted.
+    /// A tensor of this shape; `read` makes its values when it is their turn. It is written as bf16, i8 or f16 where
+    /// `dtype` is that, else as f32, and values of another type are converted.
     pub fn new(dtype: DType, shape: impl Into<Vec<usize>>, read: impl FnOnce() -> TensorData + 'a) -> Self {
-        let dtype = if dtype == DType::BF16 { DType::BF16 } else { DType::F32 };
+        let dtype = match dtype {
+            DType::BF16 | DType::I8 | DType::F16 => dtype,
+            _ => DType::F32,
+        };
         Self { dtype, shape: shape.into(), read: Box::new(read) }
     }
 
-    /// The type in the file: f32 or bf16.
+    /// The type in the file.
     pub fn dtype(&self) -> DType {
         self.dtype
     }
@@ -56,7 +59,12 @@ impl<'a> TensorSource<'a> {
 
     /// The type as the header has it.
     pub(super) fn header_dtype(&self) -> Dtype {
-        if self.dtype == DType::BF16 { Dtype::BF16 } else { Dtype::F32 }
+        match self.dtype {
+            DType::BF16 => Dtype::BF16,
+            DType::F16 => Dtype::F16,
+            DType::I8 => Dtype::I8,
+            _ => Dtype::F32,
+        }
     }
 }
 

@@ -32,7 +32,7 @@ const DTYPE_KEYS: [&str; 2] = ["dtype", "torch_dtype"];
 /// use cogview4_control_pipeline::convert;
 /// use cogview4_model::{ComputeDtype, weights::WeightFormat};
 ///
-/// let format = WeightFormat { dtype: Some(ComputeDtype::BFloat16.dtype()), max_shard_bytes: 5_000_000_000 };
+/// let format = WeightFormat { dtype: Some(ComputeDtype::BFloat16.dtype()), ..WeightFormat::default() };
 /// convert("pose-control/checkpoint-500".as_ref(), "pose-control-bf16".as_ref(), format)?;
 /// # Ok::<(), cogview4_control_pipeline::PipelineError>(())
 /// ```

@@ -18,7 +18,7 @@ pub struct ConvertArgs {
     pub from: PathBuf,
     /// Folder to write; must not be there, or be empty
     pub to: PathBuf,
-    /// Type of the weights: float32, bfloat16 [default: each tensor's own]
+    /// Type of the weights: float32, bfloat16, or int8 for the matrices of blocks [default: each tensor's own]
     #[arg(long)]
     pub dtype: Option<String>,
     /// Weights are written in files of at most this size, such as 5GB or 8GiB [default: 10GB]
@@ -42,7 +42,7 @@ pub struct ConvertArgs {
 pub fn convert(args: &ConvertArgs) -> Result<()> {
     let mut format = WeightFormat::default();
     match args.dtype.as_deref() {
-        Some("int8") => return Err(TrainError::setting("dtype", "`int8` is not available yet")),
+        Some("int8") => format.int8 = true,
         Some(name) => {
             let dtype =
                 name.parse::<ComputeDtype>().map_err(|error| TrainError::setting("dtype", error.to_string()))?;

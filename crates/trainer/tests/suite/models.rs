@@ -103,6 +103,45 @@ fn a_pipeline_is_converted_whole_in_shards_and_back() {
 }
 
 #[test]
+fn matrices_of_blocks_are_converted_to_8_bits_and_back() {
+    let workplace = Workplace::new();
+    let plain = fixtures().join("plain");
+    prints(&workplace, &["convert", plain.to_str().unwrap(), "int8", "--dtype", "int8"]);
+    let open = |root: &Path| WeightFiles::open(&root.join("transformer"), STEM).unwrap();
+    let (float, int8) = (open(&plain), open(&workplace.path("int8")));
+    let key = "transformer_blocks.0.attn1.to_q.weight";
+    assert!(
+        int8.is_int8(key)
+            && !int8.is_int8("proj_out.weight")
+            && !int8.is_int8("transformer_blocks.0.norm1.linear.bias")
+    );
+    let values = |files: &WeightFiles| files.read(key, DType::F32).unwrap().try_into_vec::<f32>().unwrap();
+    let (expected, found) = (values(&float), values(&int8));
+    let square = |values: &mut dyn Iterator<Item = f32>| values.map(|value| value * value).sum::<f32>();
+    let difference =
+        square(&mut expected.iter().zip(&found).map(|(a, b)| a - b)) / square(&mut expected.iter().copied());
+    assert!((1e-8..1e-4).contains(&difference), "{difference}");
+    // Once more changes nothing, and back they are values.
+    prints(&workplace, &["convert", "int8", "again"]);
+    assert_eq!(
+        prints(&workplace, &["inspect", "again/transformer"]),
+        prints(&workplace, &["inspect", "int8/transformer"])
+    );
+    prints(&workplace, &["convert", "int8", "f32", "--dtype", "float32"]);
+    let back = open(&workplace.path("f32"));
+    assert!(back.keys().eq(float.keys()) && values(&back) == found);
+    // What is trained is not in 8 bits.
+    for (name, pipeline) in [("from-int8", "int8"), ("from-f32", "f32")] {
+        let flags = ["--max_train_steps", "1", "--pack_dir"];
+        let pack = format!("{name}-pack");
+        workplace.succeeds(
+            &[&["--pretrained_model_name_or_path", pipeline, "--output_dir", name], &flags[..], &[&pack]].concat(),
+        );
+    }
+    assert_eq!(workplace.metrics("from-int8"), workplace.metrics("from-f32"));
+}
+
+#[test]
 fn checkpoints_and_outputs_of_runs_are_converted() {
     let workplace = Workplace::new();
     workplace.succeeds(&["--checkpointing_steps", "2"]);
@@ -142,7 +181,6 @@ fn what_cannot_be_converted_leaves_nothing() {
         (&["ends/vae", "train.jsonl"], "cannot write train.jsonl"),
         (&["ends/vae", "absent/to"], "cannot write absent/to"),
         (&["ends/vae", "ends/vae"], "not empty"),
-        (&["ends/vae", "to", "--dtype", "int8"], "--dtype: `int8` is not available yet"),
         (&["ends/vae", "to", "--dtype", "float16"], "--dtype"),
         (&["ends/vae", "to", "--max_shard_size", "5 bananas"], "--max_shard_size"),
         (&["ends/vae", "to", "--max_shard_size", "0"], "--max_shard_size"),

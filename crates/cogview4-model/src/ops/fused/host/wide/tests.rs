@@ -169,7 +169,7 @@ proptest! {
             product(kernel, of_rows, of_codes, None, &mut output);
             for (index, found) in output.into_iter().enumerate() {
                 let (row, column) = (index / columns, index % columns);
-                let term = |k| {
+                let term = |k: usize| -> f64 {
                     let scale = scales[column * blocks + k / BLOCK_VALUES].to_f64();
                     f64::from(codes[column * depth + k]) * scale * narrow[row * depth + k].to_f64()
                 };
