@@ -81,7 +81,7 @@ pub struct TrainConfig {
     pub dump_step: Option<PathBuf>,
     /// Where to compute.
     pub device: DeviceSpec,
-    /// Whether the text encoder is streamed from its files instead of loaded: what is packed needs no frozen models then.
+    /// Whether the text encoder is streamed from its files instead of loaded.
     pub offload: bool,
     /// Whether blocks are computed again in the backward pass, instead of keeping what it needs of them.
     pub gradient_checkpointing: bool,
