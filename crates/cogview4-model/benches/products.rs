@@ -1,6 +1,6 @@
-//! Linear layers in bfloat16, by each kernel that the machine has, beside those in f32: forward, forward with weights in
-//! 8 bits, and forward with both gradients, at the sizes of the released model. CPU seconds of the process, everything in turn, the least of some
-//! runs: `cargo bench -p cogview4-model --bench products -- 1088`, where the last word picks sizes;
+//! Linear layers in bfloat16, by each kernel that the machine has, beside those in f32: forward, forward with weights
+//! in 8 bits, and forward with both gradients, at the sizes of the released model. CPU seconds of the process,
+//! everything in turn, the least of some runs: `cargo bench -p cogview4-model --bench products -- 1088`, where the last word picks sizes;
 //! `COGVIEW4_DEVICE=libtorch cargo bench -p cogview4-model --features libtorch --bench products` on libtorch.
 
 #![expect(clippy::print_stdout, reason = "a table")]
@@ -98,6 +98,9 @@ fn time(what: &[Box<dyn Fn() + '_>]) -> Vec<f64> {
     least
 }
 
+/// Its name, what is run in f32 and in bfloat16, and the products in it.
+type Direction = (&'static str, [fn(&Layer); 2], usize);
+
 fn main() {
     let device = std::env::var("COGVIEW4_DEVICE").map_or(DeviceSpec::default(), |name| name.parse().expect("a device"));
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
@@ -110,7 +113,7 @@ fn main() {
             continue;
         }
         let [wide, narrow] = &[DType::F32, DType::BF16].map(|dtype| Layer::new(size, dtype, &device));
-        let directions: [(&str, [fn(&Layer); 2], usize); 3] = [
+        let directions: [Direction; 3] = [
             ("forward", [Layer::forward; 2], 1),
             ("forward, int8", [Layer::forward, Layer::forward_in_8_bits], 1),
             ("forward and backward", [Layer::forward_and_backward; 2], 3),
