@@ -1,5 +1,7 @@
 //! A linear layer whose weight is in 8 bits, where the CPU reaches the memory.
 
+#![cfg_attr(not(any(feature = "flex", feature = "libtorch")), allow(unused_variables, reason = "no kernel is there"))]
+
 use burn::{
     backend::{Backend, Dispatch, backend_extension, tensor::FloatTensor},
     tensor::Tensor,
