@@ -1,5 +1,5 @@
-//! The configurations: those of the released CogView4-6B, at the sizes asked for. Tokenizer and scheduler are the
-//! demo's; its scheduler has the released values.
+//! The configurations: those of the released CogView4-6B, at the sizes asked for. Tokenizer, scheduler and
+//! `model_index.json` are the demo's; its scheduler has the released values.
 
 use std::{fs, path::Path};
 
@@ -23,6 +23,7 @@ const LATENT_CHANNELS: usize = 16;
 const TRANSFORMER: &str = "transformer";
 const TEXT_ENCODER: &str = "text_encoder";
 const VAE: &str = "vae";
+const MODEL_INDEX: &str = "model_index.json";
 
 /// A component with weights.
 pub(crate) struct Component {
@@ -42,24 +43,20 @@ pub(crate) fn write(cli: &Cli, folder: &Path) -> Result<()> {
         write_json(&folder.join(name).join("config.json"), &config)?;
     }
     for path in ["tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json", "scheduler/scheduler_config.json"] {
-        let (from, to) = (demo::pipeline().join(path), folder.join(path));
+        let to = folder.join(path);
         make_folder(to.parent().context("a file in a folder")?)?;
-        let bytes = fs::read(&from).with_context(|| format!("reading {}", from.display()))?;
-        write_atomic(&to, &bytes)?;
+        write_atomic(&to, &of_demo(path)?)?;
     }
     let class = if cli.base { "CogView4Pipeline" } else { "CogView4ControlPipeline" };
-    write_json(
-        &folder.join("model_index.json"),
-        &json!({
-            "_class_name": class,
-            "_diffusers_version": "0.42.1",
-            "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
-            "text_encoder": ["transformers", "GlmModel"],
-            "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
-            "transformer": ["diffusers", "CogView4Transformer2DModel"],
-            "vae": ["diffusers", "AutoencoderKL"],
-        }),
-    )
+    let mut index: Value = serde_json::from_slice(&of_demo(MODEL_INDEX)?)?;
+    index["_class_name"] = class.into();
+    write_json(&folder.join(MODEL_INDEX), &index)
+}
+
+/// A file of the demo's pipeline.
+fn of_demo(path: &str) -> Result<Vec<u8>> {
+    let path = demo::pipeline().join(path);
+    fs::read(&path).with_context(|| format!("reading {}", path.display()))
 }
 
 /// Reads the configurations back, and gives the weights that they ask for.

@@ -52,7 +52,7 @@ fn run(cli: Cli) -> Result<()> {
     if cli.plan {
         return plan::show(&cli, planner);
     }
-    let settings = plan::choose(&cli, planner)?;
+    let plan = plan::choose(&cli, planner)?;
     let short_side = height.min(width).max(64) as u32;
     let canny = CannyDetector {
         low_threshold: cli.low_threshold,
@@ -66,7 +66,7 @@ fn run(cli: Cli) -> Result<()> {
         request = request.latents(load_tensor(path, "latents", &cli.device.open()?).context("--latents")?);
     }
 
-    let output = pipe.with_settings(settings).load_for(&request)?.generate(&request)?;
+    let output = pipe.load_as(plan)?.generate(&request)?;
     cli.output_control.iter().try_for_each(|path| save_image(&control_image, path))?;
     cli.output_latents.iter().try_for_each(|path| save_tensors(path, [("latents", output.latents.to_data())]))?;
     for (image, path) in output.images.iter().zip(&outputs) {

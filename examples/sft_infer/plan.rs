@@ -1,7 +1,7 @@
 //! What a drawing takes: shown, chosen by, and looked at before anything is loaded.
 
 use anyhow::{Result, bail, ensure};
-use cogview4::pipeline::plan::{DrawingSettings, Placement, Planner, WeightStorage};
+use cogview4::pipeline::plan::{DrawingPlan, DrawingSettings, Placement, Planner, WeightStorage};
 use cogview4_cli::note;
 
 use super::Cli;
@@ -50,16 +50,16 @@ pub(crate) fn show(cli: &Cli, planner: Planner) -> Result<()> {
     Ok(())
 }
 
-/// The settings to draw with: those of the flags, or with `--fit` the cheapest.
+/// The plan to draw by: that of the flags, or with `--fit` the cheapest.
 ///
 /// # Errors
 /// What does not fit, in one line with what would.
-pub(crate) fn choose(cli: &Cli, planner: Planner) -> Result<DrawingSettings> {
+pub(crate) fn choose(cli: &Cli, planner: Planner) -> Result<DrawingPlan> {
     let settings = settings(cli);
     let planner = within(cli, planner);
     let plan = planner.plan(&settings);
     if cli.fit.is_none() && plan.fits() {
-        return Ok(settings);
+        return Ok(plan);
     }
     let planner = planner.measured(&settings);
     let cheapest = planner.cheapest(&settings).filter(|_| cli.fit.is_some());
@@ -74,7 +74,7 @@ pub(crate) fn choose(cli: &Cli, planner: Planner) -> Result<DrawingSettings> {
     if cheapest.settings != settings {
         note(&format!("drawing with {}", cheapest.settings.flags().join(" ")));
     }
-    Ok(cheapest.settings)
+    Ok(cheapest)
 }
 
 /// The planner, with the limit of `--fit`.

@@ -134,8 +134,8 @@ fn help_names_every_flag() {
     let help = String::from_utf8(output.stdout).unwrap();
     for flag in "pretrained_model_name_or_path transformer control_image processor low_threshold high_threshold \
         detect_resolution image_resolution prompt negative_prompt height width num_inference_steps guidance_scale \
-        num_images_per_prompt max_sequence_length control_latents strict_text_mask seed latents device dtype weights offload \
-        max_memory vae_tiling plan fit output output_latents output_control"
+        num_images_per_prompt max_sequence_length control_latents strict_text_mask seed latents device dtype \
+        weights offload max_memory vae_tiling plan fit output output_latents output_control"
         .split_whitespace()
     {
         assert!(help.contains(&format!("--{flag}")), "{flag}");

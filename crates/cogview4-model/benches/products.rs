@@ -1,7 +1,8 @@
 //! Linear layers in bfloat16, by each kernel that the machine has, beside those in f32: forward, forward with weights
 //! in 8 bits, and forward with both gradients, at the sizes of the released model. CPU seconds of the process,
-//! everything in turn, the least of some runs: `cargo bench -p cogview4-model --bench products -- 1088`, where the last word picks sizes;
-//! `COGVIEW4_DEVICE=libtorch cargo bench -p cogview4-model --features libtorch --bench products` on libtorch.
+//! everything in turn, the least of some runs: `cargo bench -p cogview4-model --bench products -- 1088`, where the last
+//! word picks sizes; `COGVIEW4_DEVICE=libtorch cargo bench -p cogview4-model --features libtorch --bench products` on
+//! libtorch.
 
 #![expect(clippy::print_stdout, reason = "a table")]
 

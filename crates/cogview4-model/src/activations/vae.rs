@@ -26,8 +26,8 @@ impl AutoencoderKlConfig {
         })
     }
 
-    /// Latents of one picture of this height and width, in pixels, to pixels, weights not counted. With tiles of a side,
-    /// none is larger.
+    /// Latents of one picture of this height and width, in pixels, to pixels, weights not counted. With tiles of a
+    /// side, none is larger.
     pub fn decode_activations(&self, size: [usize; 2], tile: Option<usize>, settings: ActivationSettings) -> Cost {
         let scale = self.scale_factor();
         self.tiled(size, tile, |[height, width]| {

@@ -103,7 +103,7 @@ impl DeviceSpec {
 
     /// Whether the device computes; drivers that are missing show only then, and some by a panic.
     fn probe(self, device: Device) -> Result<Device> {
-        if matches!(self, Self::Flex | Self::Libtorch) {
+        if self.is_cpu() {
             return Ok(device);
         }
         let hook = std::panic::take_hook();
@@ -117,6 +117,11 @@ impl DeviceSpec {
             Ok(true) => Ok(device),
             _ => Err(device_error(&self.to_string(), "no such device answers: is its driver installed?")),
         }
+    }
+
+    /// Whether it computes on the CPU, with tensors in the host's memory.
+    pub fn is_cpu(self) -> bool {
+        matches!(self, Self::Flex | Self::Libtorch)
     }
 
     /// The cargo feature that the backend is part of.

@@ -16,8 +16,8 @@ use crate::{
     nn::lazy_param,
     ops::RotaryTable,
     weights::{
-        BlockStream, LoadOptions, TRANSFORMERS_WEIGHTS, WeightFiles, WeightOptions, block, block_index, keeps_int8,
-        load_int8, load_module,
+        BlockStream, LoadOptions, TRANSFORMERS_WEIGHTS, WeightFiles, WeightOptions, block, block_index, fill_blocks,
+        is_of_blocks, load_module,
     },
 };
 
@@ -110,28 +110,17 @@ impl GlmModel {
         let (layers, embedding) = (format!("{prefix}layers"), format!("{prefix}embed_tokens.weight"));
         let final_norm = format!("{prefix}norm.weight");
         let (used, device, dtype) = (config.num_hidden_layers - 1, options.device.clone(), options.dtype);
-        let resident = options.resident(used);
-        let layer = |key: &str| block_index(key, &layers);
         let load = LoadOptions {
             is_mapped: options.is_mapped,
             prefix,
-            may_ignore: &|key| layer(key) == Some(used) || key == final_norm || key == "lm_head.weight",
-            is_left: &|key| {
-                let is_streamed = layer(key).is_some_and(|index| index >= resident);
-                is_streamed || key == embedding || keeps_int8(&files, key, options)
-            },
+            may_ignore: &|key| block_index(key, &layers) == Some(used) || key == final_norm || key == "lm_head.weight",
+            is_left: &|key| key == embedding || is_of_blocks(&files, key, &layers, options),
             ..LoadOptions::all(dtype)
         };
         let mut model = load_module(Self::init(&config, &device), &files, load)?;
         model.embed_tokens.rows = Some(EmbeddingRows { files: Arc::clone(&files), key: embedding, dtype });
-        model.layers.truncate(resident);
-        for (index, block) in model.layers.iter_mut().enumerate() {
-            load_int8(block, &files, &format!("{layers}.{index}."), options)?;
-        }
-        if resident < used {
-            let init = move || GlmDecoderLayer::init(&config, &device);
-            model.streamed = Some(Arc::new(BlockStream::new(init, files, layers, options, resident..used)?));
-        }
+        let init = move || GlmDecoderLayer::init(&config, &device);
+        model.streamed = fill_blocks(&mut model.layers, init, files, &layers, options)?;
         Ok(model)
     }
 

@@ -27,8 +27,8 @@ use crate::{
     nn::Linear,
     ops::{self, AttentionMask},
     weights::{
-        Block, BlockStream, DIFFUSION_WEIGHTS, LoadOptions, WeightFiles, WeightOptions, block, block_index, keeps_int8,
-        load_int8, load_module, save_module, save_module_as,
+        Block, BlockStream, DIFFUSION_WEIGHTS, LoadOptions, WeightFiles, WeightOptions, block, fill_blocks,
+        is_of_blocks, load_module, save_module, save_module_as,
     },
 };
 
@@ -109,24 +109,15 @@ impl CogView4Transformer {
     pub fn load_with(folder: &Path, options: &WeightOptions) -> Result<Self> {
         let config = CogView4TransformerConfig::load(&folder.join("config.json"))?;
         let files = WeightFiles::open_variant(folder, DIFFUSION_WEIGHTS, options.variant.as_deref())?;
-        let (blocks, device) = (config.num_layers, options.device.clone());
-        let resident = options.resident(blocks);
-        let is_streamed = |key: &str| block_index(key, BLOCKS).is_some_and(|index| index >= resident);
         let load = LoadOptions {
             is_mapped: options.is_mapped,
-            is_left: &|key| is_streamed(key) || keeps_int8(&files, key, options),
+            is_left: &|key| is_of_blocks(&files, key, BLOCKS, options),
             ..LoadOptions::all(options.dtype)
         };
+        let device = options.device.clone();
         let mut model = load_module(config.init(&device), &files, load)?;
-        model.transformer_blocks.truncate(resident);
-        for (index, block) in model.transformer_blocks.iter_mut().enumerate() {
-            load_int8(block, &files, &format!("{BLOCKS}.{index}."), options)?;
-        }
-        if resident < blocks {
-            let init = move || TransformerBlock::init(&config, &device);
-            let stream = BlockStream::new(init, Arc::new(files), BLOCKS.into(), options, resident..blocks)?;
-            model.streamed = Some(Arc::new(stream));
-        }
+        let init = move || TransformerBlock::init(&config, &device);
+        model.streamed = fill_blocks(&mut model.transformer_blocks, init, Arc::new(files), BLOCKS, options)?;
         Ok(model)
     }
 

@@ -50,8 +50,33 @@ pub(crate) fn block<'a, M: Module + HasLinears + Sync + 'static>(
     Ok(Block::Resident(&resident[index]))
 }
 
+/// Whether loading a model leaves a key to [`fill_blocks`]: that of a block that is streamed, or of a matrix in 8 bits.
+pub(crate) fn is_of_blocks(files: &WeightFiles, key: &str, name: &str, options: &WeightOptions) -> bool {
+    let is_streamed = block_index(key, name).zip(options.resident_blocks).is_some_and(|(index, kept)| index >= kept);
+    is_streamed || keeps_int8(files, key, options)
+}
+
+/// Does for the blocks called `name` what loading left: drops those that are streamed, fills the matrices in 8 bits of
+/// the others, and gives what reads the dropped ones.
+pub(crate) fn fill_blocks<M: Module + HasLinears + Sync + 'static>(
+    blocks: &mut Vec<M>,
+    init: impl Fn() -> M + Send + Sync + 'static,
+    files: Arc<WeightFiles>,
+    name: &str,
+    options: &WeightOptions,
+) -> Result<Option<Arc<BlockStream<M>>>> {
+    let count = blocks.len();
+    let resident = options.resident_blocks.map_or(count, |kept| kept.min(count));
+    blocks.truncate(resident);
+    for (index, block) in blocks.iter_mut().enumerate() {
+        load_int8(block, &files, &format!("{name}.{index}."), options)?;
+    }
+    let stream = (resident < count).then(|| BlockStream::new(init, files, name.into(), options, resident..count));
+    Ok(stream.transpose()?.map(Arc::new))
+}
+
 /// The number of the block that a key belongs to, of blocks called `name.0.`, `name.1.` and so on.
-pub(crate) fn block_index(key: &str, name: &str) -> Option<usize> {
+pub fn block_index(key: &str, name: &str) -> Option<usize> {
     key.strip_prefix(name)?.strip_prefix('.')?.split('.').next()?.parse().ok()
 }
 
@@ -76,7 +101,7 @@ struct Ahead<M> {
 impl<M: Module + HasLinears + Sync + 'static> BlockStream<M> {
     /// The blocks `name.0.`, `name.1.` and so on in these files that `options` do not keep in memory; `init` makes them
     /// without their weights.
-    pub(crate) fn new(
+    fn new(
         init: impl Fn() -> M + Send + Sync + 'static,
         files: Arc<WeightFiles>,
         name: String,
@@ -103,7 +128,7 @@ impl<M: Module + HasLinears + Sync + 'static> BlockStream<M> {
     }
 
     /// A block; the one that follows begins to be read.
-    pub(crate) fn get(&self, index: usize) -> Result<Arc<M>> {
+    fn get(&self, index: usize) -> Result<Arc<M>> {
         let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
         let block = match ahead.take() {
             Some(read) if read.index == index => read.wait(),
@@ -118,7 +143,7 @@ impl<M: Module + HasLinears + Sync + 'static> BlockStream<M> {
     }
 
     /// Begins to read the first of the blocks, if none is being read.
-    pub(crate) fn begin(&self) {
+    fn begin(&self) {
         let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
         if ahead.is_none() {
             *ahead = Some(self.read(self.blocks.start));

@@ -6,7 +6,7 @@ use burn::tensor::{DType, TensorData};
 
 use super::{
     DIFFUSION_WEIGHTS, TRANSFORMERS_WEIGHTS, TensorSource, WeightFiles,
-    int8::{may_be_int8, scale_key},
+    int8::{SCALE_SUFFIX, may_be_int8, scale_key},
     save::write_shards,
 };
 use crate::{
@@ -54,7 +54,7 @@ pub fn convert_weights(files: &WeightFiles, folder: &Path, stem: &str, format: W
         let own = match entry.dtype.as_str() {
             "BF16" => DType::BF16,
             // The scales of a matrix in 8 bits go with it.
-            "F16" if key.strip_suffix(".scale").is_some_and(|weight| files.is_int8(weight)) => continue,
+            "F16" if key.strip_suffix(SCALE_SUFFIX).is_some_and(|weight| files.is_int8(weight)) => continue,
             "I8" if files.is_int8(key) && format.dtype.is_none() => DType::I8,
             "I8" if files.is_int8(key) => DType::F32,
             "F64" | "F32" | "F16" => DType::F32,

@@ -152,7 +152,7 @@ impl WeightFiles {
     pub fn read(&self, key: &str, dtype: DType) -> Result<TensorData> {
         let (shard, info) = self.find(key)?;
         if self.is_int8(key) {
-            return Ok(self.read_int8(key, true)?.to_data(dtype));
+            return Ok(self.read_int8(key, false)?.to_data(dtype));
         }
         shard.read(info, dtype)?.ok_or_else(|| not_float(shard, key, info))
     }

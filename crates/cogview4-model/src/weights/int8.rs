@@ -1,5 +1,5 @@
-//! Weights in 8 bits: which they are, and how they come from files. A file holds `KEY` as I8 and `KEY.scale` as F16, see
-//! [`QuantizedMatrix`]; one that holds the values themselves is quantised as it is read.
+//! Weights in 8 bits: which they are, and how they come from files. A file holds `KEY` as I8 and `KEY.scale` as F16,
+//! see [`QuantizedMatrix`](crate::ops::QuantizedMatrix); one that holds the values is quantised as it is read.
 
 use super::{Int8, WeightFiles, WeightOptions, block_index};
 use crate::{error::Result, nn::Linear};
@@ -20,13 +20,16 @@ pub(super) fn may_be_int8(key: &str, shape: &[usize]) -> bool {
     is_in_block && shape.len() == 2 && key.ends_with(".weight")
 }
 
+/// What follows a weight's key in that of its scales.
+pub const SCALE_SUFFIX: &str = ".scale";
+
 /// Where the scales of a weight are.
 pub(super) fn scale_key(key: &str) -> String {
-    format!("{key}.scale")
+    format!("{key}{SCALE_SUFFIX}")
 }
 
 /// Whether a weight is kept in 8 bits.
-pub(crate) fn keeps_int8(files: &WeightFiles, key: &str, options: &WeightOptions) -> bool {
+pub(super) fn keeps_int8(files: &WeightFiles, key: &str, options: &WeightOptions) -> bool {
     let may_be = files.shape(key).is_some_and(|(_, shape)| may_be_int8(key, shape));
     match options.int8 {
         Int8::Never => false,
@@ -36,7 +39,7 @@ pub(crate) fn keeps_int8(files: &WeightFiles, key: &str, options: &WeightOptions
 }
 
 /// Fills the layers of a block whose weights are kept in 8 bits; `prefix` is the block's own key.
-pub(crate) fn load_int8<M: HasLinears>(
+pub(super) fn load_int8<M: HasLinears>(
     block: &mut M,
     files: &WeightFiles,
     prefix: &str,

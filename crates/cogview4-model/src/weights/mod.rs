@@ -20,12 +20,14 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use blocks::Block;
-pub(crate) use blocks::{BlockStream, block, block_index};
+pub use blocks::{Block, block_index};
+pub(crate) use blocks::{BlockStream, block, fill_blocks, is_of_blocks};
 pub use convert::{WeightFormat, convert_weights, weights_stem};
 pub use files::{DIFFUSION_WEIGHTS, TRANSFORMERS_WEIGHTS, WeightFiles};
 pub use inspect::{TensorDifference, TensorSummary, compare_tensor, summarize};
-pub(crate) use int8::{HasLinears, keeps_int8, load_int8};
+pub(crate) use int8::HasLinears;
+pub use int8::SCALE_SUFFIX;
+use int8::{keeps_int8, load_int8};
 pub use load::{LoadOptions, load_module};
 pub use options::{Int8, WeightOptions};
 pub use parameters::{

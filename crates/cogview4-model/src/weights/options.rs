@@ -51,9 +51,4 @@ impl WeightOptions {
             resident_blocks: None,
         }
     }
-
-    /// Of `count` blocks, those that stay in memory.
-    pub(crate) fn resident(&self, count: usize) -> usize {
-        self.resident_blocks.map_or(count, |blocks| blocks.min(count))
-    }
 }

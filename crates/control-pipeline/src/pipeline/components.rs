@@ -1,9 +1,7 @@
 //! The models of a pipeline, loaded.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use cogview4_model::{
-    AutoencoderKl, CogView4Transformer, FlowMatchEulerSchedulerConfig, GlmModel, memory::anonymous_bytes,
-};
+use cogview4_model::{AutoencoderKl, CogView4Transformer, FlowMatchEulerSchedulerConfig, GlmModel};
 
 use super::{Component, InputChannels, PipelineConfigs, Prompt, PromptEmbeds};
 use crate::{error::Result, plan::DrawingPlan, tokenizer::PromptTokenizer};
@@ -47,7 +45,7 @@ impl Components {
 
     /// Whether a budget is kept to.
     pub(super) fn check_memory(&self, stage: &str) -> Result<()> {
-        self.1.as_ref().map_or(Ok(()), |plan| plan.check_held(stage, anonymous_bytes()))
+        self.1.as_ref().map_or(Ok(()), |plan| plan.check_held(stage))
     }
 
     /// Prompts to ids.

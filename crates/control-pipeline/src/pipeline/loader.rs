@@ -22,6 +22,7 @@ use super::{
 use crate::{
     error::{PipelineError, Result},
     plan::{DrawingPlan, DrawingSettings, Placement, WeightStorage},
+    tokenizer::PromptTokenizer,
 };
 
 /// Options of [`from_pretrained`](DiffusionPipeline::from_pretrained); [`load`](Self::load) does the work.
@@ -29,13 +30,19 @@ use crate::{
 #[must_use = "call `load` to get the pipeline"]
 pub struct PipelineLoader<C> {
     source: PipelineSource,
-    /// The source on the disk, once it was needed.
-    folder: OnceLock<PipelineFolder>,
+    found: Found,
     /// Taken instead of the source's.
     transformer: Option<Box<CogView4Transformer>>,
     settings: DrawingSettings,
     progress_bar: bool,
     conditioning: PhantomData<fn() -> C>,
+}
+
+/// The source on the disk and what was read of it, once it was needed: plans and loading ask for the same.
+#[derive(Debug, Default)]
+struct Found {
+    folder: OnceLock<PipelineFolder>,
+    tokenizer: OnceLock<PromptTokenizer>,
 }
 
 /// Where a transformer comes from that replaces the pipeline's own.
@@ -81,7 +88,7 @@ impl<C: Conditioning> PipelineLoader<C> {
     pub(super) fn new(source: Source) -> Self {
         Self {
             source: PipelineSource::new(source),
-            folder: OnceLock::new(),
+            found: Found::default(),
             transformer: None,
             settings: DrawingSettings::default(),
             progress_bar: true,
@@ -98,28 +105,28 @@ impl<C: Conditioning> PipelineLoader<C> {
             }
             TransformerSource::Loaded(transformer) => self.transformer = Some(transformer),
         }
-        self.folder = OnceLock::new();
+        self.found = Found::default();
         self
     }
 
     /// Takes the weights of a variant, such as `fp16`, of each component that has it.
     pub fn variant(mut self, variant: impl Into<String>) -> Self {
         self.source.variant = Some(variant.into());
-        self.folder = OnceLock::new();
+        self.found = Found::default();
         self
     }
 
     /// Branch, tag or commit of a pipeline that is on the Hub.
     pub fn revision(mut self, revision: impl Into<String>) -> Self {
         self.source.pipeline = self.source.pipeline.with_revision(Some(revision.into()));
-        self.folder = OnceLock::new();
+        self.found = Found::default();
         self
     }
 
     /// The Hub that names are of, with its cache and token.
     pub fn hub(mut self, hub: Hub) -> Self {
         self.source.hub = hub;
-        self.folder = OnceLock::new();
+        self.found = Found::default();
         self
     }
 
@@ -145,12 +152,6 @@ impl<C: Conditioning> PipelineLoader<C> {
     /// bfloat16, and differ by half a percent. Where files hold them so, they always are.
     pub fn weights(mut self, weights: WeightStorage) -> Self {
         self.settings.weights = weights;
-        self
-    }
-
-    /// All that decides memory and speed, such as those of a plan.
-    pub fn with_settings(mut self, settings: DrawingSettings) -> Self {
-        self.settings = settings;
         self
     }
 
@@ -192,13 +193,22 @@ impl<C: Conditioning> PipelineLoader<C> {
         if !plan.fits() {
             return Err(PipelineError::Memory(planner.refusal(&plan)));
         }
+        self.load_as(plan)
+    }
+
+    /// As [`load`](Self::load), with the settings of a plan that one has made already.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_as(mut self, plan: DrawingPlan) -> Result<DiffusionPipeline<C>> {
+        self.settings = plan.settings;
         self.load_planned(Some(plan))
     }
 
     fn load_planned(self, plan: Option<DrawingPlan>) -> Result<DiffusionPipeline<C>> {
         let configs = self.read_configs()?;
         let folder = self.folder()?.clone();
-        let tokenizer = folder.load_tokenizer()?;
+        let tokenizer = self.tokenizer()?.clone();
         let settings = self.settings;
         let (device, dtype) = (settings.device.open()?, settings.dtype.dtype());
         let int8 = match settings.weights {
@@ -207,10 +217,10 @@ impl<C: Conditioning> PipelineLoader<C> {
         };
         let options = WeightOptions { is_mapped: true, int8, ..WeightOptions::new(dtype, &device) };
         let blocks = |resident_blocks| WeightOptions { resident_blocks, ..options.clone() };
-        let [transformer, text_encoder] = match (settings.placement, &plan) {
-            (Placement::Resident, _) => [None; 2],
-            (Placement::Budget(_), Some(plan)) => plan.resident_blocks.map(Some),
-            (Placement::Streamed | Placement::Budget(_), _) => [Some(0); 2],
+        let [transformer, text_encoder] = match (&plan, settings.placement) {
+            (Some(plan), _) => plan.resident_blocks.map(Some),
+            (None, Placement::Resident) => [None; 2],
+            (None, Placement::Streamed | Placement::Budget(_)) => [Some(0); 2],
         };
         let mut vae = folder.load_vae(&options)?;
         if let Some(side) = settings.vae_tile {
@@ -243,12 +253,24 @@ impl<C: Conditioning> PipelineLoader<C> {
 
     /// The source on the disk; a name is asked for once, so that its commit cannot change on the way.
     fn folder(&self) -> Result<&PipelineFolder> {
-        if let Some(folder) = self.folder.get() {
+        if let Some(folder) = self.found.folder.get() {
             return Ok(folder);
         }
+        let folder = self.source.fetch(&self.components())?;
+        Ok(self.found.folder.get_or_init(|| folder))
+    }
+
+    fn tokenizer(&self) -> Result<&PromptTokenizer> {
+        if let Some(tokenizer) = self.found.tokenizer.get() {
+            return Ok(tokenizer);
+        }
+        let tokenizer = self.folder()?.load_tokenizer()?;
+        Ok(self.found.tokenizer.get_or_init(|| tokenizer))
+    }
+
+    /// The components that come from the source.
+    fn components(&self) -> Vec<Component> {
         let needed = |component: &Component| *component != Component::Transformer || self.transformer.is_none();
-        let components: Vec<Component> = Component::ALL.into_iter().filter(needed).collect();
-        let folder = self.source.fetch(&components)?;
-        Ok(self.folder.get_or_init(|| folder))
+        Component::ALL.into_iter().filter(needed).collect()
     }
 }

@@ -31,7 +31,6 @@ impl Components {
 
         // 2. Encode the prompts
         let (prompt_embeds, negative_prompt_embeds) = self.encode_prompts(request)?;
-
         self.check_memory("text")?;
 
         // 3. Latents: the noise to start from, and the control
@@ -42,7 +41,6 @@ impl Components {
         };
         let control = request.conditioning.control();
         let control_latents = control.map(|control| self.control_latents(control, size, latent_shape, &mut noise));
-
         self.check_memory("control image")?;
 
         // 4. Denoise

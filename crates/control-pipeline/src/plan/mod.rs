@@ -27,7 +27,7 @@ mod text;
 mod time;
 mod weights;
 
-use cogview4_model::ComputeDtype;
+use cogview4_model::{ComputeDtype, memory::anonymous_bytes};
 
 use crate::{
     error::{PipelineError, Result},
@@ -152,20 +152,20 @@ impl DrawingPlan {
     /// Whether every stage fits: what it holds and the mapped pages that it works with into what there is, and what it
     /// holds into the budget, if there is one. A device's memory is not known.
     pub fn fits(&self) -> bool {
-        let budget = match self.settings.placement {
-            Placement::Budget(budget) => budget,
-            Placement::Resident | Placement::Streamed => u64::MAX,
-        };
-        self.peak_host_bytes() <= budget && self.limit.is_none_or(|limit| self.peak_total_bytes() <= limit)
+        let budget = self.settings.placement.budget();
+        budget.is_none_or(|budget| self.peak_host_bytes() <= budget)
+            && self.limit.is_none_or(|limit| self.peak_total_bytes() <= limit)
     }
 
     /// Checks the anonymous memory that is held in a stage against the budget, if there is one.
     ///
     /// # Errors
     /// More than the budget: says what the stage was thought to need, part by part.
-    pub(crate) fn check_held(&self, stage: &str, held: u64) -> Result<()> {
-        match self.settings.placement {
-            Placement::Budget(budget) if held > budget => Err(PipelineError::Memory(text::exceeded(self, stage, held))),
+    pub(crate) fn check_held(&self, stage: &str) -> Result<()> {
+        // Without a budget, nobody needs to ask the system.
+        let Some(budget) = self.settings.placement.budget() else { return Ok(()) };
+        match anonymous_bytes() {
+            held if held > budget => Err(PipelineError::Memory(text::exceeded(self, stage, [held, budget]))),
             _ => Ok(()),
         }
     }

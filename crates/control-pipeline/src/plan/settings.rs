@@ -39,10 +39,20 @@ pub enum Placement {
     Budget(u64),
 }
 
+impl Placement {
+    /// Bytes that the whole process may hold, where that is limited.
+    pub fn budget(self) -> Option<u64> {
+        match self {
+            Self::Budget(bytes) => Some(bytes),
+            Self::Resident | Self::Streamed => None,
+        }
+    }
+}
+
 impl DrawingSettings {
     /// Whether tensors are in the host's memory.
     pub(super) fn is_on_host(&self) -> bool {
-        matches!(self.device, DeviceSpec::Flex | DeviceSpec::Libtorch)
+        self.device.is_cpu()
     }
 
     /// Whether both branches of the guidance are computed at the same time.

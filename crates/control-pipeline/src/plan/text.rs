@@ -2,17 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::{DrawingPlan, Part, Place, Placement, Planner, Stage};
+use super::{DrawingPlan, Part, Place, Planner, Stage};
 
 /// Parts below this share of their stage are not listed.
 const SHOWN: f64 = 0.01;
 
 /// That more is held than a budget allows, and what was counted with: one line.
-pub(super) fn exceeded(plan: &DrawingPlan, stage: &str, held: u64) -> String {
-    let budget = match plan.settings.placement {
-        Placement::Budget(budget) => budget,
-        Placement::Resident | Placement::Streamed => u64::MAX,
-    };
+pub(super) fn exceeded(plan: &DrawingPlan, stage: &str, [held, budget]: [u64; 2]) -> String {
     let counted = plan.stages.iter().find(|planned| planned.name == stage);
     let parts = counted.iter().flat_map(|stage| &stage.parts).filter(|part| part.place == Place::Anonymous);
     let parts: Vec<String> = parts.map(|part| format!("{} {}", part.name, size(part.bytes))).collect();
@@ -140,8 +136,8 @@ impl Planner {
 /// What is needed, and what is there.
 fn shortage(plan: &DrawingPlan) -> String {
     let (held, total) = (plan.peak_host_bytes(), plan.peak_total_bytes());
-    match plan.settings.placement {
-        Placement::Budget(budget) if held > budget => {
+    match plan.settings.placement.budget() {
+        Some(budget) if held > budget => {
             format!("{} of memory are needed, {} are allowed", size(held), size(budget))
         }
         _ => {

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use cogview4_model::{
     ComputeDtype, GlmConfig,
-    weights::{DIFFUSION_WEIGHTS, TRANSFORMERS_WEIGHTS, WeightFiles},
+    ops::BLOCK_VALUES,
+    weights::{DIFFUSION_WEIGHTS, SCALE_SUFFIX, TRANSFORMERS_WEIGHTS, WeightFiles, block_index},
 };
 
 use super::{DrawingSettings, WeightStorage};
@@ -14,13 +15,9 @@ use crate::{
 };
 
 /// Keys of the transformer's blocks.
-const BLOCKS: &str = "transformer_blocks.";
+const BLOCKS: &str = "transformer_blocks";
 /// Keys of the text encoder's layers, behind a prefix that some files have.
-const LAYERS: &str = "layers.";
-/// Values that share a scale where weights are held as bytes.
-const INT8_BLOCK: u64 = 32;
-/// What keys of scales end with, in files of int8 weights.
-const SCALE: &str = ".scale";
+const LAYERS: &str = "layers";
 
 /// A tensor of a weight file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,7 +154,7 @@ impl PipelineWeights {
     pub(super) fn transformer(&self, blocks: usize, settings: &DrawingSettings) -> BlockWeights {
         let mut found = BlockWeights { blocks: vec![Bytes::default(); blocks], outside: Bytes::default() };
         for tensor in &self.transformer.tensors {
-            match number(tensor.key.strip_prefix(BLOCKS)) {
+            match block_index(&tensor.key, BLOCKS) {
                 Some(index) if index < blocks => found.blocks[index] += tensor.bytes(settings, true),
                 _ => found.outside += tensor.bytes(settings, false),
             }
@@ -172,7 +169,7 @@ impl PipelineWeights {
         let mut found = BlockWeights { blocks: vec![Bytes::default(); used], outside: Bytes::default() };
         for tensor in &self.text_encoder.tensors {
             let key = tensor.key.strip_prefix("model.").unwrap_or(&tensor.key);
-            if let Some(index) = number(key.strip_prefix(LAYERS)).filter(|&index| index < used) {
+            if let Some(index) = block_index(key, LAYERS).filter(|&index| index < used) {
                 found.blocks[index] += tensor.bytes(settings, true);
             }
         }
@@ -187,11 +184,6 @@ impl PipelineWeights {
         };
         [of(["encoder.", "quant_conv."]), of(["decoder.", "post_quant_conv."])]
     }
-}
-
-/// The number that a key goes on with.
-fn number(rest: Option<&str>) -> Option<usize> {
-    rest?.split('.').next()?.parse().ok()
 }
 
 impl StoredTensor {
@@ -214,7 +206,7 @@ impl StoredTensor {
     fn bytes(&self, settings: &DrawingSettings, is_in_block: bool) -> Bytes {
         let stored = self.stored();
         let as_bytes = settings.weights == WeightStorage::Int8 && is_in_block && self.shape.len() == 2;
-        if self.key.ends_with(SCALE) && self.dtype == "F16" {
+        if self.key.ends_with(SCALE_SUFFIX) && self.dtype == "F16" {
             // A part of a matrix that is held as bytes, or gone once it is widened.
             let mapped = if settings.weights == WeightStorage::Int8 { stored } else { 0 };
             return settings.placed(Bytes { own: 0, mapped, stored });
@@ -222,7 +214,7 @@ impl StoredTensor {
         if as_bytes {
             return match self.dtype.as_str() {
                 "I8" => settings.placed(Bytes { own: 0, mapped: stored, stored }),
-                _ => Bytes { own: self.values() + 2 * self.values().div_ceil(INT8_BLOCK), mapped: 0, stored },
+                _ => Bytes { own: self.values() + 2 * self.values().div_ceil(BLOCK_VALUES as u64), mapped: 0, stored },
             };
         }
         let own = self.values() * settings.dtype.dtype().size() as u64;

@@ -1,6 +1,6 @@
 //! Whether a run has enough memory.
 
-use cogview4_model::{DeviceSpec, memory::available_bytes};
+use cogview4_model::memory::available_bytes;
 
 use crate::{
     config::TrainConfig,
@@ -33,10 +33,7 @@ fn check(config: &TrainConfig, parameters: u64, available: Option<u64>) -> Resul
 /// weights in another type is gone when the gradients are widened.
 fn bytes_per_parameter(config: &TrainConfig) -> u64 {
     let host = 4 + 2 * 4;
-    match config.device {
-        DeviceSpec::Flex | DeviceSpec::Libtorch => host + 4,
-        _ => host,
-    }
+    if config.device.is_cpu() { host + 4 } else { host }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Plans of a pipeline that is not loaded yet.
 
-use super::{Component, Conditioning, PipelineLoader, input_channels};
+use super::{Conditioning, PipelineLoader, input_channels};
 use crate::{
     error::Result,
     pipeline::{InputChannels, PipelineConfigs, PipelineRequest},
@@ -19,7 +19,7 @@ impl<C: Conditioning> PipelineLoader<C> {
     /// As [`load`](Self::load) but for broken weights, and a request that is out of range.
     pub fn planner(&self, request: &PipelineRequest<C>) -> Result<Planner> {
         let configs = self.read_configs()?;
-        let task = request.task(&configs, &self.folder()?.load_tokenizer()?)?;
+        let task = request.task(&configs, self.tokenizer()?)?;
         self.planner_of(configs, task)
     }
 
@@ -31,9 +31,7 @@ impl<C: Conditioning> PipelineLoader<C> {
     }
 
     fn planner_of(&self, configs: PipelineConfigs, task: DrawingTask) -> Result<Planner> {
-        let is_there = |component: &Component| *component != Component::Transformer || self.transformer.is_none();
-        let components: Vec<Component> = Component::ALL.into_iter().filter(is_there).collect();
-        let weights = PipelineWeights::read(self.folder()?, &components)?;
+        let weights = PipelineWeights::read(self.folder()?, &self.components())?;
         Ok(Planner::new(configs, weights, task, Machine::here()))
     }
 

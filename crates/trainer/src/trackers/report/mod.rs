@@ -140,7 +140,8 @@ impl Report {
                     @if metrics.anon_memory_bytes > 0 {
                         (fact("memory, at most", format!("{:.2} GB", metrics.anon_memory_bytes as f64 / 1e9)))
                     }
-                    (fact("peak memory, mapped files included", format!("{:.2} GB", metrics.peak_memory_bytes as f64 / 1e9)))
+                    @let peak = metrics.peak_memory_bytes as f64 / 1e9;
+                    (fact("peak memory, mapped files included", format!("{peak:.2} GB")))
                 }
             }
         }

@@ -156,7 +156,8 @@ proptest! {
         let ([rows, columns, depth], mut rng) = (dims, Mt::new(seed));
         let codes: Vec<i8> = (0..columns * depth).map(|_| (rng.next_u32() % 255) as i8).collect();
         let blocks = depth.div_ceil(BLOCK_VALUES);
-        let scales: Vec<f16> = values(&mut rng, columns * blocks).into_iter().map(|value| f16::from_f32(value.into())).collect();
+        let scales = values(&mut rng, columns * blocks);
+        let scales: Vec<f16> = scales.into_iter().map(|value| f16::from_f32(value.into())).collect();
         let narrow = values(&mut rng, rows * depth);
         let wide: Vec<f32> = narrow.iter().map(|&value| value.into()).collect();
         let of_codes = Operand::Codes { codes: &codes, scales: &scales, depth };
@@ -173,7 +174,8 @@ proptest! {
                     let scale = scales[column * blocks + k / BLOCK_VALUES].to_f64();
                     f64::from(codes[column * depth + k]) * scale * narrow[row * depth + k].to_f64()
                 };
-                let (sum, largest): (f64, f64) = (0..depth).map(term).fold((0.0, 0.0_f64), |(sum, all), term| (sum + term, all + term.abs()));
+                let sum: f64 = (0..depth).map(term).sum();
+                let largest: f64 = (0..depth).map(|k| term(k).abs()).sum();
                 // Pairs in bfloat16 are rounded to it.
                 let tolerance = largest * if is_narrow { 1.0 / 256.0 } else { 1e-6 };
                 prop_assert!((f64::from(found) - sum).abs() <= tolerance, "{:?} {} {}", kernel, found, sum);
