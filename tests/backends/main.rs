@@ -52,6 +52,7 @@ const MODELS: &[Test] = tests![
     parity::a_widened_model_is_the_base_model_whatever_the_control,
     parity::what_is_saved_is_loaded_again,
     parity::streamed_blocks_give_the_same_bytes,
+    parity::mapped_weights_are_the_files_own,
     training::weights_after_eight_steps,
     training::a_run_that_goes_on,
 ];

@@ -1,5 +1,10 @@
 //! Every part of the models, and whole runs, against diffusers.
 
+use std::{
+    fs,
+    io::{Seek, SeekFrom, Write},
+};
+
 use burn::tensor::Tensor;
 use cogview4::{
     CogView4ControlPipeline, ControlRequest, OutputType,
@@ -238,4 +243,35 @@ pub(crate) fn streamed_blocks_give_the_same_bytes(backend: &Backend) {
             assert!(other == resident, "{name}: {resident_blocks:?} blocks in memory, mapped: {is_mapped}");
         }
     }
+}
+
+pub(crate) fn mapped_weights_are_the_files_own(backend: &Backend) {
+    if !backend.spec.is_cpu() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (model, parts) = transformer(backend, "variant");
+    model.save(folder.path()).unwrap();
+    let path = folder.path().join("diffusion_pytorch_model.safetensors");
+    let written = fs::read(&path).unwrap();
+    let dtype = ComputeDtype::Float32.dtype();
+    let options = WeightOptions { is_mapped: true, ..WeightOptions::new(dtype, &backend.device) };
+    let mapped = CogView4Transformer::load_with(folder.path(), &options).unwrap();
+    let run = |model: &CogView4Transformer| {
+        let timesteps = parts.values("dit.timesteps");
+        model.forward(inputs(&parts, &timesteps)).unwrap().into_data()
+    };
+    let expected = run(&model);
+    for _ in 0..2 {
+        assert!(run(&mapped) == expected, "nothing is computed in place");
+    }
+    assert!(fs::read(&path).unwrap() == written);
+
+    // What changes in the file changes in the model, as nothing was copied.
+    let header = 8 + u64::from_le_bytes(written[..8].try_into().unwrap());
+    let mut file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.seek(SeekFrom::Start(header)).unwrap();
+    file.write_all(&vec![0; written.len() - header as usize]).unwrap();
+    let zeros = run(&mapped);
+    assert!(zeros.iter::<f32>().all(|value| value == 0.0) && run(&model) == expected);
 }

@@ -12,14 +12,11 @@ const CONV_PIXELS: u64 = 512;
 const CONV_PARTS: u64 = 2;
 
 /// Attention, from query, key and value of so many values each to the output. The values' heads are brought to the
-/// front by a copy; what is narrower than f32 is widened, all of it.
+/// front by a copy. What is narrower than f32 is widened a block at a time, which counts as little as keys and values of
+/// one head.
 pub(super) fn attention(settings: ActivationSettings, [query, key]: [u64; 2], seq_key: u64) -> u64 {
     let scores = settings.threads as u64 * QUERY_ROWS * seq_key * F32;
-    let wide = F32 * (2 * query + 2 * key);
-    match settings.is_wide() {
-        true => wide + scores,
-        false => wide + scores.max(settings.size() * query),
-    }
+    settings.size() * (2 * query + 2 * key) + scores
 }
 
 /// A convolution between so many channels and pixels.

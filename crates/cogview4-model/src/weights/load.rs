@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 
 use burn::{
     module::{Module, ModuleMapper, Param},
-    tensor::{DType, Tensor},
+    tensor::{AllocationProperty, DType, Tensor},
 };
 
 use super::{WeightFiles, int8::scale_key, parameters::track_path};
-use crate::error::{ModelError, Result};
+use crate::{
+    error::{ModelError, Result},
+    ops,
+};
 
 /// What a load takes from where.
 #[derive(Clone, Copy)]
@@ -96,8 +99,10 @@ impl Loader<'_> {
             false => self.files.read(&key, self.options.dtype),
         };
         self.used.insert(key);
+        let device = param.lazy_device();
         match data {
-            Ok(data) => Some(Tensor::from_data(data, (&param.lazy_device(), self.options.dtype))),
+            Ok(data) if data.bytes().property() == AllocationProperty::File => Some(ops::borrowed(data, &device)),
+            Ok(data) => Some(Tensor::from_data(data, (&device, self.options.dtype))),
             Err(error) => {
                 self.error.get_or_insert(error);
                 None

@@ -202,13 +202,15 @@ impl StoredTensor {
         size * self.values()
     }
 
-    /// Where its bytes are with some settings; matrices of blocks may be held as bytes.
+    /// Where its bytes are with some settings; matrices of blocks may be held as bytes, and are where they are stored
+    /// so.
     fn bytes(&self, settings: &DrawingSettings, is_in_block: bool) -> Bytes {
         let stored = self.stored();
-        let as_bytes = settings.weights == WeightStorage::Int8 && is_in_block && self.shape.len() == 2;
+        let is_int8 = settings.weights == WeightStorage::Int8 || self.dtype == "I8";
+        let as_bytes = is_int8 && is_in_block && self.shape.len() == 2;
         if self.key.ends_with(SCALE_SUFFIX) && self.dtype == "F16" {
             // A part of a matrix that is held as bytes, or gone once it is widened.
-            let mapped = if settings.weights == WeightStorage::Int8 { stored } else { 0 };
+            let mapped = if is_in_block { stored } else { 0 };
             return settings.placed(Bytes { own: 0, mapped, stored });
         }
         if as_bytes {

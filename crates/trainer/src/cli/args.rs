@@ -227,6 +227,9 @@ pub struct Args {
     /// Stream the text encoder from its files instead of loading it; frozen models that are idle hold no memory
     #[arg(long)]
     pub offload: bool,
+    /// How the frozen text encoder's weights are held: in full, or in 8 bits
+    #[arg(long, value_parser = ["int8"])]
+    pub weights: Option<String>,
     /// Accelerate's YAML (not available yet)
     #[arg(long)]
     pub config_file: Option<PathBuf>,

@@ -182,6 +182,7 @@ impl Args {
         lay(&mut recipe.caption_choice, self.caption_choice);
         recipe.sample_control_latents = self.control_latents == Some(ControlLatents::Sample);
         recipe.strict_text_mask = self.strict_text_mask;
+        recipe.int8_text_encoder = self.weights.is_some();
         if self.mixed_precision.as_deref() == Some("bf16") {
             recipe.compute_dtype = ComputeDtype::BFloat16;
         }

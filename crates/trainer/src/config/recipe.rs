@@ -39,6 +39,9 @@ pub struct Recipe {
     pub sample_control_latents: bool,
     /// Whether pads are hidden.
     pub strict_text_mask: bool,
+    /// Whether the text encoder's matrices are in 8 bits; where its files hold them so, they always are.
+    #[serde(default)]
+    pub int8_text_encoder: bool,
     /// Type of weights and matrix products; parameters and moments are f32 all the same.
     pub compute_dtype: ComputeDtype,
     /// Whether only the blocks and the patch embedding are trained.
@@ -116,6 +119,7 @@ impl Default for Recipe {
             caption_choice: CaptionChoice::Random,
             sample_control_latents: false,
             strict_text_mask: false,
+            int8_text_encoder: false,
             compute_dtype: ComputeDtype::Float32,
             only_target_transformer_blocks: false,
             control: true,

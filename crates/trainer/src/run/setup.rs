@@ -17,7 +17,7 @@ use cogview4_data::{Dataset, FolderLock, ImageTransform, Pack, TrainData, first_
 use cogview4_hub::Source;
 use cogview4_model::{
     CogView4Transformer,
-    weights::{WeightOptions, set_trained},
+    weights::{Int8, WeightOptions, set_trained},
 };
 
 use super::outputs::check_outputs;
@@ -180,10 +180,11 @@ fn encoder(config: &TrainConfig, opened: &Opened) -> Result<SampleEncoder> {
         moments: [2 * configs.vae.latent_channels, side, side],
         text_embed_dim: configs.transformer.text_embed_dim,
     };
+    let int8 = if config.recipe.int8_text_encoder { Int8::Always } else { Int8::AsStored };
     let pack = config.pack_folder().as_deref().map(Pack::open).transpose()?;
     let packed =
-        pack.map(|pack| Arc::new(PackedSamples::new(pack, folder.clone(), transform, captions.clone(), shapes)));
-    let encoders = Encoders::new(folder.clone(), transform, &opened.device, config.offload);
+        pack.map(|pack| Arc::new(PackedSamples::new(pack, folder.clone(), transform, captions.clone(), shapes, int8)));
+    let encoders = Encoders::new(folder.clone(), transform, &opened.device, config.offload, int8);
     Ok(SampleEncoder { encoders, captions, packed })
 }
 

@@ -6,7 +6,10 @@ use std::cell::OnceCell;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use cogview4_control_pipeline::{PipelineError, PipelineFolder, TokenizedPrompt};
 use cogview4_data::ImageTransform;
-use cogview4_model::{AutoencoderKl, GlmModel, weights::WeightOptions};
+use cogview4_model::{
+    AutoencoderKl, GlmModel,
+    weights::{Int8, WeightOptions},
+};
 use image::RgbImage;
 
 use crate::error::Result;
@@ -18,14 +21,22 @@ pub(crate) struct Encoders {
     pub device: Device,
     /// Whether the text encoder is streamed.
     pub offload: bool,
+    /// Which of its matrices are in 8 bits.
+    int8: Int8,
     vae: OnceCell<AutoencoderKl>,
     text_encoder: OnceCell<GlmModel>,
 }
 
 impl Encoders {
-    pub(crate) fn new(folder: PipelineFolder, transform: ImageTransform, device: &Device, offload: bool) -> Self {
+    pub(crate) fn new(
+        folder: PipelineFolder,
+        transform: ImageTransform,
+        device: &Device,
+        offload: bool,
+        int8: Int8,
+    ) -> Self {
         let device = device.clone();
-        Self { folder, transform, device, offload, vae: OnceCell::new(), text_encoder: OnceCell::new() }
+        Self { folder, transform, device, offload, int8, vae: OnceCell::new(), text_encoder: OnceCell::new() }
     }
 
     /// Gives the memory of the models back; they are loaded again should they be needed.
@@ -62,7 +73,7 @@ impl Encoders {
             return Ok(Vec::new());
         }
         let resident_blocks = self.offload.then_some(0);
-        let options = WeightOptions { resident_blocks, ..self.options() };
+        let options = WeightOptions { resident_blocks, int8: self.int8, ..self.options() };
         let model = get_or_load(&self.text_encoder, || self.folder.load_text_encoder(&options))?;
         ids.iter().try_for_each(|ids| model.check_ids(ids))?;
         let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();

@@ -8,6 +8,7 @@ use std::{
 use burn::tensor::TensorData;
 use cogview4_control_pipeline::{Component, PipelineFolder, PromptTokenizer, TokenizedPrompt};
 use cogview4_data::{DataError, ImageTransform, Pack, PackKey};
+use cogview4_model::weights::Int8;
 
 use super::sample::{EncodedSample, RawPictures, RawSample};
 use crate::error::{Result, TrainError};
@@ -42,6 +43,7 @@ pub(crate) struct PackedSamples {
     transform: ImageTransform,
     captions: Captions,
     shapes: RecordShapes,
+    int8: Int8,
     vae_hash: OnceLock<PackKey>,
     text_hash: OnceLock<PackKey>,
 }
@@ -53,8 +55,10 @@ impl PackedSamples {
         transform: ImageTransform,
         captions: Captions,
         shapes: RecordShapes,
+        int8: Int8,
     ) -> Self {
-        Self { pack, folder, transform, captions, shapes, vae_hash: OnceLock::new(), text_hash: OnceLock::new() }
+        let (vae_hash, text_hash) = (OnceLock::new(), OnceLock::new());
+        Self { pack, folder, transform, captions, shapes, int8, vae_hash, text_hash }
     }
 
     /// A sample whose pictures and caption are packed.
@@ -113,7 +117,8 @@ impl PackedSamples {
     pub(crate) fn caption_key(&self, tokens: &TokenizedPrompt) -> Result<PackKey> {
         let hash = self.hash(&self.text_hash, Component::TextEncoder)?;
         let ids: Vec<u8> = tokens.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-        Ok(PackKey::new(&[b"embeds f32", hash.as_bytes(), &ids]))
+        let kind: &[u8] = if self.int8 == Int8::Always { b"embeds int8" } else { b"embeds f32" };
+        Ok(PackKey::new(&[kind, hash.as_bytes(), &ids]))
     }
 
     fn hash<'a>(&self, cell: &'a OnceLock<PackKey>, component: Component) -> Result<&'a PackKey> {

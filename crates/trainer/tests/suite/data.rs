@@ -27,6 +27,28 @@ fn packs_and_workers_change_nothing() {
 }
 
 #[test]
+fn the_text_encoder_may_be_in_8_bits() {
+    let workplace = Workplace::new();
+    let records = || fs::read_to_string(workplace.path("full/pack/index.jsonl")).unwrap().lines().count();
+    let run = |output: &str, flags: &[&str]| {
+        let dump = format!("{output}.safetensors");
+        workplace.succeeds(&[&["--output_dir", output, "--dump_step", &dump], flags].concat());
+        workplace.bytes(&dump)
+    };
+    let full = run("full", &[]);
+    let before = records();
+    // The same pack, where embeddings of both kinds are told apart.
+    let int8 = ["--pack_dir", "full/pack", "--weights", "int8"];
+    let packed = run("packed", &int8);
+    assert!(packed != full && records() > before);
+    let after = records();
+    assert!(run("again", &["--pack_dir", "full/pack"]) == full && records() == after);
+    for (name, flags) in [("streamed", &["--offload"][..]), ("unpacked", &["--no_pack"])] {
+        assert!(run(name, &[&["--weights", "int8"], flags].concat()) == packed, "{name}");
+    }
+}
+
+#[test]
 fn a_complete_pack_needs_no_encoder_and_notices_changes() {
     let workplace = Workplace::new();
     workplace.succeeds(&[]);

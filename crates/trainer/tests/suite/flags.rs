@@ -122,6 +122,7 @@ const FLAGS: &[&str] = &[
     "logit_std",
     "mode_scale",
     "offload",
+    "weights",
     "config_file",
     "device",
     "pack_dir",

@@ -131,12 +131,9 @@ fn matrices_of_blocks_are_converted_to_8_bits_and_back() {
     let back = open(&workplace.path("f32"));
     assert!(back.keys().eq(float.keys()) && values(&back) == found);
     // What is trained is not in 8 bits.
-    for (name, pipeline) in [("from-int8", "int8"), ("from-f32", "f32")] {
-        let flags = ["--max_train_steps", "1", "--pack_dir"];
-        let pack = format!("{name}-pack");
-        workplace.succeeds(
-            &[&["--pretrained_model_name_or_path", pipeline, "--output_dir", name], &flags[..], &[&pack]].concat(),
-        );
+    for (name, transformer) in [("from-int8", "int8/transformer"), ("from-f32", "f32/transformer")] {
+        let flags = ["--transformer", transformer, "--output_dir", name, "--max_train_steps", "1"];
+        workplace.succeeds(&[&["--pretrained_model_name_or_path", "f32"], &flags[..]].concat());
     }
     assert_eq!(workplace.metrics("from-int8"), workplace.metrics("from-f32"));
 }

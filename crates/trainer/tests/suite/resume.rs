@@ -165,6 +165,7 @@ fn a_checkpoint_of_another_run_is_refused() {
     workplace
         .refuses(&[&resume[..], &["--learning_rate", "2e-3"]].concat(), &["other settings", "--allow_config_change"]);
     workplace.refuses(&[&resume[..], &["--seed", "8"]].concat(), &["other settings"]);
+    workplace.refuses(&[&resume[..], &["--weights", "int8"]].concat(), &["other settings"]);
     workplace.refuses(&[&resume[..], &["--max_train_samples", "4"]].concat(), &["another data set"]);
     workplace.succeeds(&[&resume[..], &["--learning_rate", "2e-3", "--allow_config_change"]].concat());
     workplace.refuses(&["--resume_from_checkpoint", "absent"], &["absent"]);

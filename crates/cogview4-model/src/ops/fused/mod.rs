@@ -9,6 +9,8 @@
 
 mod attention;
 mod autodiff;
+#[cfg(feature = "libtorch")]
+mod borrowed;
 #[cfg(any(feature = "flex", feature = "libtorch"))]
 #[macro_use]
 mod host;
@@ -25,7 +27,7 @@ mod rows;
 #[cfg(any(feature = "flex", feature = "libtorch"))]
 mod simd;
 
-use burn::tensor::{DType, Device, Tensor};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::device::{is_flex, is_libtorch};
 
@@ -47,4 +49,16 @@ pub(super) fn shares_heads(query: &Tensor<4>) -> bool {
 /// Whether the device's tensors are in memory that our kernels, or libtorch's for its CPU, work on.
 pub(super) fn reaches_memory(device: &Device) -> bool {
     is_flex(device) || is_libtorch(device)
+}
+
+/// A tensor of floating-point values that lie where they may stay, such as in the map of a file: nothing is copied where
+/// the backend computes on the host's memory. The device is not one that records gradients.
+pub(crate) fn borrowed<const D: usize>(data: TensorData, device: &Device) -> Tensor<D> {
+    #[cfg(feature = "libtorch")]
+    if is_libtorch(device) {
+        return borrowed::borrowed(data, device);
+    }
+    let dtype = data.dtype();
+    // flex takes the memory over as it is.
+    Tensor::from_data(data, (device, dtype))
 }
