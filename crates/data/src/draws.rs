@@ -26,6 +26,8 @@ pub enum Stream {
     ControlLatents,
     /// The noise of a probe, which is measured on and not trained; indexed by probe.
     Probe,
+    /// Rounding of weights; indexed by a hash of step, key and place.
+    Rounding,
 }
 
 /// The random numbers of one (seed, stream, index).
@@ -47,6 +49,11 @@ impl Draws {
         key[8..16].copy_from_slice(&(stream as u64).to_le_bytes());
         key[16..24].copy_from_slice(&index.to_le_bytes());
         Self(ChaCha8Rng::from_seed(key))
+    }
+
+    /// 64 random bits.
+    pub fn word(&mut self) -> u64 {
+        self.0.next_u64()
     }
 
     /// Uniform in [0, 1), with 53 bits.

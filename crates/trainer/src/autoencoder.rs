@@ -115,7 +115,10 @@ impl VaeTrainer {
         drop(model);
         let grad_norm = gradients.clip_norm(config.max_grad_norm);
         self.steps += 1;
-        self.vae = self.vae.take().map(|vae| self.optimizer.step(self.steps, learning_rate, vae, gradients).0);
+        let vae = self.vae.take().expect("invariant: there between steps");
+        let step = self.optimizer.step(self.steps, learning_rate, vae, gradients);
+        let (vae, _) = step.expect("invariant: the state of this optimiser is in memory");
+        self.vae = Some(vae);
         VaeStepMetrics { step: self.steps, loss: loss_value, mean_square, kl, grad_norm }
     }
 

@@ -13,7 +13,7 @@ use crate::{
     error::Result,
     optimizer::Gradients,
     samples::MicroBatch,
-    step::{TrainingCopy, inputs},
+    step::{TrainingModel, inputs},
 };
 
 pub use cogview4_model::memory::peak_resident_bytes as peak_memory_bytes;
@@ -77,8 +77,8 @@ impl TransformerBench {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn train(&self, recompute: bool) -> Result<()> {
-        let copy = TrainingCopy::new(&self.model, self.dtype, recompute);
-        copy.forward_backward(&self.batch, 1.0, &mut Gradients::default())?;
+        let model = TrainingModel::new(&self.model, self.dtype, recompute);
+        model.forward_backward(&self.batch, 1.0, &mut Gradients::default())?;
         Ok(())
     }
 

@@ -25,12 +25,12 @@ mod validation;
 
 pub use autoencoder::{VaeStepMetrics, VaeTrainConfig, VaeTrainer};
 pub use config::{
-    CaptionChoice, CardConfig, Packing, Recipe, Resume, TrackerKind, TrainConfig, ValidationConfig, ValidationPair,
-    WandbConfig, WeightingSigma,
+    CaptionChoice, CardConfig, OptimizerOffload, Packing, Recipe, Resume, TrackerKind, TrainConfig, ValidationConfig,
+    ValidationPair, WandbConfig, WeightingSigma,
 };
 pub use error::{Result, TrainError};
 pub use metrics::{Fidelity, StepMetrics, Validation, ValidationImage};
-pub use optimizer::{AdamW, AdamWConfig, Gradients, MomentStore, MomentsInMemory};
+pub use optimizer::{AdamW, AdamWConfig, Gradients, StateOptions, StatePlace};
 pub use run::{Callbacks, TrainOutcome, Trainer, is_published};
 pub use schedule::{
     learning_rate::{LrSchedule, SchedulerType},

@@ -27,8 +27,8 @@ use crate::{
     nn::Linear,
     ops::{self, AttentionMask},
     weights::{
-        Block, BlockStream, DIFFUSION_WEIGHTS, LoadOptions, WeightFiles, WeightOptions, block, fill_blocks,
-        is_of_blocks, load_module, save_module, save_module_as,
+        Block, BlockStream, DIFFUSION_WEIGHTS, LoadOptions, TensorSource, WeightFiles, WeightOptions, block,
+        fill_blocks, is_of_blocks, load_module, save_module, save_sources,
     },
 };
 
@@ -130,13 +130,13 @@ impl CogView4Transformer {
         save_module(self, folder, DIFFUSION_WEIGHTS)
     }
 
-    /// As [`save`](Self::save), in another type: parameters are cast one after another as they are written.
+    /// As [`save`](Self::save), with these values in place of the parameters, in the order of their keys' module.
     ///
     /// # Errors
-    /// A file that cannot be written.
-    pub fn save_as(&self, folder: &Path, dtype: DType) -> Result<()> {
+    /// As [`save`](Self::save).
+    pub fn save_values(&self, folder: &Path, values: Vec<(String, TensorSource<'_>)>) -> Result<()> {
         self.save_config(folder)?;
-        save_module_as(self, folder, DIFFUSION_WEIGHTS, dtype)
+        save_sources(values, folder, DIFFUSION_WEIGHTS)
     }
 
     fn save_config(&self, folder: &Path) -> Result<()> {

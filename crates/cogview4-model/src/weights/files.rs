@@ -167,6 +167,18 @@ impl WeightFiles {
         shard.borrow(info, dtype).map_or_else(|| self.read(key, dtype), Ok)
     }
 
+    /// Reads a tensor of bytes, `U8`; `None` where it is of another type.
+    ///
+    /// # Errors
+    /// A key that is not there, or a file that cannot be read.
+    pub fn read_u8(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        let (shard, info) = self.find(key)?;
+        if info.dtype != Dtype::U8 {
+            return Ok(None);
+        }
+        Ok(Some(shard.read_bytes(info)?.as_ref().as_ref().to_vec()))
+    }
+
     /// Whether a tensor is a matrix in 8 bits, with its scales beside it.
     pub fn is_int8(&self, key: &str) -> bool {
         let dtype = |key: &str| self.find(key).map(|(_, info)| info.dtype).ok();

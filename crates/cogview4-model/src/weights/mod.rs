@@ -31,8 +31,9 @@ use int8::{keeps_int8, load_int8};
 pub use load::{LoadOptions, load_module};
 pub use options::{Int8, WeightOptions};
 pub use parameters::{
-    cast_parameters, for_each_gradient, for_each_parameter, parameter_sources, set_trained, update_parameters,
+    cast_parameters, for_each_gradient, for_each_parameter, map_parameters, parameter_sources, set_trained,
+    update_parameters,
 };
-pub use save::{load_tensor, save_module, save_module_as, save_shards, save_tensors, write_shards};
+pub use save::{load_tensor, save_module, save_shards, save_sources, save_tensors, write_shards};
 pub use shapes::parameter_shapes;
 pub use source::TensorSource;

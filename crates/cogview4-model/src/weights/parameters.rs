@@ -49,8 +49,17 @@ pub fn for_each_gradient<M: Module>(module: &M, gradients: Gradients, take: impl
 ///
 /// # Panics
 /// When a parameter is not f32.
-pub fn update_parameters<M: Module>(module: M, update: impl FnMut(&str, &mut [f32])) -> M {
-    module.map(&mut Updater { path: Vec::new(), update })
+pub fn update_parameters<M: Module>(module: M, mut update: impl FnMut(&str, &mut [f32])) -> M {
+    map_parameters(module, |key, mut data| {
+        update(key, data.as_mut_slice().expect("invariant: these parameters are f32"));
+        data
+    })
+}
+
+/// Replaces all parameters, one after another in the module's order; the function is given key and values, which nobody
+/// else holds if nobody else holds the module, and gives values of the same shape in any floating-point type.
+pub fn map_parameters<M: Module>(module: M, map: impl FnMut(&str, TensorData) -> TensorData) -> M {
+    module.map(&mut Replacer { path: Vec::new(), map })
 }
 
 /// Marks which parameters are trained once the module goes to an autodiff device; the function is given the key.
@@ -108,20 +117,20 @@ impl<F: FnMut(&str, TensorData)> ModuleVisitor for GradientTaker<F> {
     }
 }
 
-struct Updater<F> {
+struct Replacer<F> {
     path: Vec<String>,
-    update: F,
+    map: F,
 }
 
-impl<F: FnMut(&str, &mut [f32])> ModuleMapper for Updater<F> {
+impl<F: FnMut(&str, TensorData) -> TensorData> ModuleMapper for Replacer<F> {
     track_path!();
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let key = self.path.join(".");
         param.map(|tensor| {
-            let (device, dtype) = (tensor.device(), tensor.dtype());
-            let mut data = tensor.into_data();
-            (self.update)(&key, data.as_mut_slice().expect("invariant: trained parameters are f32"));
+            let device = tensor.device();
+            let data = (self.map)(&key, tensor.into_data());
+            let dtype = data.dtype();
             Tensor::from_data(data, (&device, dtype))
         })
     }

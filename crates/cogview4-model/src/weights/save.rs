@@ -95,15 +95,15 @@ pub(super) const MAX_SHARD_BYTES: usize = 10_000_000_000;
 /// # Errors
 /// [`ModelError::Write`] names the file.
 pub fn save_module<M: Module>(module: &M, folder: &Path, stem: &str) -> Result<()> {
-    write_shards(parameter_sources(module, None), folder, stem, MAX_SHARD_BYTES)
+    save_sources(parameter_sources(module, None), folder, stem)
 }
 
-/// As [`save_module`], with each parameter cast to `dtype` when it is its turn.
+/// As [`save_module`], of values that are made when it is their turn.
 ///
 /// # Errors
 /// [`ModelError::Write`] names the file.
-pub fn save_module_as<M: Module>(module: &M, folder: &Path, stem: &str, dtype: DType) -> Result<()> {
-    write_shards(parameter_sources(module, Some(dtype)), folder, stem, MAX_SHARD_BYTES)
+pub fn save_sources(sources: Vec<(String, TensorSource<'_>)>, folder: &Path, stem: &str) -> Result<()> {
+    write_shards(sources, folder, stem, MAX_SHARD_BYTES)
 }
 
 /// As [`save_module`], in shards of at most so many bytes of numbers; a parameter that is larger is a shard alone.

@@ -5,7 +5,7 @@ use std::fmt;
 use burn::tensor::{DType, TensorData};
 use safetensors::Dtype;
 
-/// A tensor to write, as f32 or bf16, or as codes (i8) and scales (f16) of a matrix in 8 bits. Its values are made when
+/// A tensor to write, as f32 or bf16, as codes (i8) and scales (f16) of a matrix in 8 bits, or as bytes (u8). Its values are made when
 /// they are written, and gone before those of the next tensor are made.
 ///
 /// ```
@@ -27,11 +27,11 @@ pub struct TensorSource<'a> {
 }
 
 impl<'a> TensorSource<'a> {
-    /// A tensor of this shape; `read` makes its values when it is their turn. It is written as bf16, i8 or f16 where
-    /// `dtype` is that, else as f32, and values of another type are converted.
+    /// A tensor of this shape; `read` makes its values when it is their turn. It is written as bf16, i8, f16 or u8
+    /// where `dtype` is that, else as f32, and values of another type are converted.
     pub fn new(dtype: DType, shape: impl Into<Vec<usize>>, read: impl FnOnce() -> TensorData + 'a) -> Self {
         let dtype = match dtype {
-            DType::BF16 | DType::I8 | DType::F16 => dtype,
+            DType::BF16 | DType::I8 | DType::F16 | DType::U8 => dtype,
             _ => DType::F32,
         };
         Self { dtype, shape: shape.into(), read: Box::new(read) }
@@ -63,6 +63,7 @@ impl<'a> TensorSource<'a> {
             DType::BF16 => Dtype::BF16,
             DType::F16 => Dtype::F16,
             DType::I8 => Dtype::I8,
+            DType::U8 => Dtype::U8,
             _ => Dtype::F32,
         }
     }

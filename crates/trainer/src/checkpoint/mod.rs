@@ -15,7 +15,7 @@ use std::{
 use cogview4_model::{
     CogView4Transformer, ComputeDtype,
     files::{sync_folder, write_atomic},
-    weights::{parameter_sources, save_tensors},
+    weights::save_tensors,
 };
 
 use self::{
@@ -83,9 +83,9 @@ fn write_files(
 ) -> Result<()> {
     let transformer = folder.join("transformer");
     fs::create_dir_all(&transformer).map_err(TrainError::io(&transformer))?;
-    model.save_as(&transformer, save_dtype.dtype())?;
-    // What is saved in bfloat16 has its f32 values here.
-    let masters = if save_dtype == ComputeDtype::Float32 { Vec::new() } else { parameter_sources(model, None) };
+    model.save_values(&transformer, optimizer.values(model, save_dtype.dtype()))?;
+    // What is saved in bfloat16 has its f32 values here, if there are any.
+    let masters = if save_dtype == ComputeDtype::Float32 { Vec::new() } else { optimizer.masters(model) };
     let masters = masters.into_iter().map(|(key, source)| (format!("{MASTER}{key}"), source));
     save_tensors(&folder.join(OPTIMIZER), optimizer.tensors().into_iter().chain(masters))?;
     let text = serde_json::to_string_pretty(state).map_err(|error| TrainError::checkpoint(folder, error))?;

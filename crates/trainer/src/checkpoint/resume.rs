@@ -16,7 +16,7 @@ use super::{
 use crate::{
     config::{Resume, TrainConfig},
     error::{Result, TrainError},
-    optimizer::{AdamW, MOMENTS},
+    optimizer::{AdamW, BLOCK, MOMENTS, SCALES, StoredMoment},
 };
 
 /// A checkpoint that is whole.
@@ -134,44 +134,85 @@ impl Checkpoint {
         &self,
         model: CogView4Transformer,
         config: &TrainConfig,
+        mut optimizer: AdamW,
     ) -> Result<(CogView4Transformer, AdamW)> {
-        let path = self.folder.join(OPTIMIZER);
-        let files = WeightFiles::open_file(&path)?;
-        let fail = |reason: String| TrainError::checkpoint(&path, reason);
-        let read = |key: &str, length: usize| -> Result<Vec<f32>> {
-            let values: Vec<f32> = files.read(key, DType::F32)?.try_into_vec().expect("invariant: read as f32");
-            if values.len() != length {
-                return Err(fail(format!("`{key}` has {} values, the model {length}", values.len())));
-            }
-            match values.iter().all(|value| value.is_finite()) {
-                true => Ok(values),
-                false => Err(fail(format!("`{key}` holds what is not a finite number"))),
-            }
-        };
-        let mut optimizer = AdamW::new(config.recipe.adam);
+        let state = StateFile::open(self.folder.join(OPTIMIZER))?;
         let parameters = parameter_sources(&model, None);
         for (key, source) in parameters.iter().filter(|(key, _)| config.recipe.is_trained(key)) {
             let length = source.shape().iter().product();
-            let names = MOMENTS.map(|name| format!("{name}.{key}"));
             // Other settings may train what was not trained before; its moments begin at zero.
-            if config.allow_config_change && files.shape(&names[0]).is_none() {
+            if config.allow_config_change && !state.has_moments(key) {
                 continue;
             }
-            let [exp_avg, exp_avg_sq] = names.map(|name| read(&name, length));
-            optimizer.restore(key, [&exp_avg?, &exp_avg_sq?]);
+            optimizer.restore(key, length, state.moments(key, length)?)?;
         }
         drop(parameters);
-        let mut error = None;
+        let mut done = Ok(());
         let model = update_parameters(model, |key, values| {
-            let key = format!("{MASTER}{key}");
-            if files.shape(&key).is_none() {
-                return;
-            }
-            match read(&key, values.len()) {
-                Ok(master) => values.copy_from_slice(&master),
-                Err(cause) => error = Some(cause),
+            if done.is_ok() {
+                done = state.read_master(key, values);
             }
         });
-        error.map_or(Ok((model, optimizer)), Err)
+        done.map(|()| (model, optimizer))
+    }
+}
+
+/// The file of a checkpoint that holds the optimiser's state.
+struct StateFile {
+    path: PathBuf,
+    files: WeightFiles,
+}
+
+impl StateFile {
+    fn open(path: PathBuf) -> Result<Self> {
+        Ok(Self { files: WeightFiles::open_file(&path)?, path })
+    }
+
+    fn has_moments(&self, key: &str) -> bool {
+        self.files.shape(&format!("{}.{key}", MOMENTS[0])).is_some()
+    }
+
+    /// Both moments of a parameter of so many values.
+    fn moments(&self, key: &str, length: usize) -> Result<[StoredMoment; 2]> {
+        let [first, second] = MOMENTS.map(|name| self.moment(name, key, length));
+        Ok([first?, second?])
+    }
+
+    fn moment(&self, name: &str, key: &str, length: usize) -> Result<StoredMoment> {
+        let full = format!("{name}.{key}");
+        let Some(codes) = self.files.read_u8(&full)? else {
+            return Ok(StoredMoment::Full(self.floats(&full, length)?));
+        };
+        self.check_length(&full, codes.len(), length)?;
+        let scales = self.floats(&format!("{name}{SCALES}.{key}"), length.div_ceil(BLOCK))?;
+        Ok(StoredMoment::Codes { codes, scales })
+    }
+
+    /// Replaces values by the master of a parameter, if it has one.
+    fn read_master(&self, key: &str, values: &mut [f32]) -> Result<()> {
+        let key = format!("{MASTER}{key}");
+        if self.files.shape(&key).is_some() {
+            values.copy_from_slice(&self.floats(&key, values.len())?);
+        }
+        Ok(())
+    }
+
+    fn floats(&self, key: &str, length: usize) -> Result<Vec<f32>> {
+        let values = self.files.read(key, DType::F32)?.try_into_vec::<f32>().expect("invariant: read as f32");
+        self.check_length(key, values.len(), length)?;
+        match values.iter().all(|value| value.is_finite()) {
+            true => Ok(values),
+            false => Err(TrainError::checkpoint(&self.path, format!("`{key}` holds what is not a finite number"))),
+        }
+    }
+
+    fn check_length(&self, key: &str, found: usize, expected: usize) -> Result<()> {
+        match found == expected {
+            true => Ok(()),
+            false => {
+                let reason = format!("`{key}` has {found} values, the model {expected}");
+                Err(TrainError::checkpoint(&self.path, reason))
+            }
+        }
     }
 }

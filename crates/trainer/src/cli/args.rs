@@ -10,7 +10,7 @@ use cogview4_model::DeviceSpec;
 
 use super::{convert::ConvertArgs, inspect::InspectArgs, push::PushArgs};
 use crate::{
-    config::{CaptionChoice, WeightingSigma},
+    config::{CaptionChoice, OptimizerOffload, WeightingSigma},
     schedule::{learning_rate::SchedulerType, timesteps::WeightingScheme},
 };
 
@@ -118,7 +118,7 @@ pub struct Args {
     /// Power of polynomial [default: 1.0]
     #[arg(long)]
     pub lr_power: Option<f64>,
-    /// 8-bit moments (not available yet)
+    /// Keep the optimiser's moments in 8 bits, as bitsandbytes does
     #[arg(long)]
     pub use_8bit_adam: bool,
     /// Threads that read ahead; 0 reads when needed [default: 0]
@@ -230,6 +230,15 @@ pub struct Args {
     /// How the frozen text encoder's weights are held: in full, or in 8 bits
     #[arg(long, value_parser = ["int8"])]
     pub weights: Option<String>,
+    /// Keep no f32 masters of weights in bfloat16: each step is rounded at random
+    #[arg(long)]
+    pub stochastic_rounding: bool,
+    /// Where masters and moments are kept: none, cpu, disk [default: none]
+    #[arg(long)]
+    pub optimizer_offload: Option<OptimizerOffload>,
+    /// Folder of files that are gone with the run [default: OUTPUT_DIR/scratch]
+    #[arg(long)]
+    pub scratch_dir: Option<PathBuf>,
     /// Accelerate's YAML (not available yet)
     #[arg(long)]
     pub config_file: Option<PathBuf>,

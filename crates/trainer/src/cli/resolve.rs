@@ -144,6 +144,8 @@ impl Args {
         config.dump_step = self.dump_step;
         lay(&mut config.device, self.device);
         config.offload = self.offload;
+        lay(&mut config.optimizer_offload, self.optimizer_offload);
+        config.scratch_dir = self.scratch_dir;
         config.gradient_checkpointing = self.gradient_checkpointing;
         config.seed = self.seed;
         lay(&mut config.report_to, report_to);
@@ -186,6 +188,8 @@ impl Args {
         if self.mixed_precision.as_deref() == Some("bf16") {
             recipe.compute_dtype = ComputeDtype::BFloat16;
         }
+        recipe.use_8bit_adam = self.use_8bit_adam;
+        recipe.stochastic_rounding = self.stochastic_rounding;
         recipe.only_target_transformer_blocks = self.only_target_transformer_blocks;
     }
 
@@ -219,11 +223,7 @@ impl Args {
 
     /// Refuses what is not built yet.
     fn check_available(&self) -> Result<()> {
-        let later = [
-            ("use_8bit_adam", self.use_8bit_adam),
-            ("allow_tf32", self.allow_tf32),
-            ("config_file", self.config_file.is_some()),
-        ];
+        let later = [("allow_tf32", self.allow_tf32), ("config_file", self.config_file.is_some())];
         if let Some((name, _)) = later.into_iter().find(|(_, given)| *given) {
             return Err(TrainError::setting(name, "is not available yet"));
         }

@@ -2,6 +2,7 @@
 
 mod card;
 mod recipe;
+mod state;
 mod trackers;
 mod validation;
 
@@ -15,6 +16,7 @@ use crate::error::{Result, TrainError};
 
 pub use card::CardConfig;
 pub use recipe::{CaptionChoice, Recipe, WeightingSigma};
+pub use state::OptimizerOffload;
 pub use trackers::{TrackerKind, WandbConfig};
 pub use validation::{ValidationConfig, ValidationPair};
 
@@ -81,6 +83,10 @@ pub struct TrainConfig {
     pub dump_step: Option<PathBuf>,
     /// Where to compute.
     pub device: DeviceSpec,
+    /// Where masters and moments are kept.
+    pub optimizer_offload: OptimizerOffload,
+    /// Folder of files that are gone with the run: `scratch` in the output folder where it is not given.
+    pub scratch_dir: Option<PathBuf>,
     /// Whether the text encoder is streamed from its files instead of loaded.
     pub offload: bool,
     /// Whether blocks are computed again in the backward pass, instead of keeping what it needs of them.
@@ -128,6 +134,8 @@ impl TrainConfig {
             pack: Packing::OutputDir,
             dump_step: None,
             device: DeviceSpec::default(),
+            optimizer_offload: OptimizerOffload::None,
+            scratch_dir: None,
             offload: false,
             gradient_checkpointing: false,
             save_dtype: ComputeDtype::default(),

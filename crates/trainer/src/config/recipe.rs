@@ -42,8 +42,14 @@ pub struct Recipe {
     /// Whether the text encoder's matrices are in 8 bits; where its files hold them so, they always are.
     #[serde(default)]
     pub int8_text_encoder: bool,
-    /// Type of weights and matrix products; parameters and moments are f32 all the same.
+    /// Type of weights and matrix products; parameters have f32 masters all the same, unless they are rounded at random.
     pub compute_dtype: ComputeDtype,
+    /// Whether the optimiser's moments are in 8 bits.
+    #[serde(default)]
+    pub use_8bit_adam: bool,
+    /// Whether parameters in bfloat16 have no f32 masters, and steps are rounded at random.
+    #[serde(default)]
+    pub stochastic_rounding: bool,
     /// Whether only the blocks and the patch embedding are trained.
     pub only_target_transformer_blocks: bool,
     /// Whether a control model is trained. Without control it is the base model that learns pictures from captions;
@@ -80,6 +86,10 @@ impl Recipe {
         ];
         if let Some((name, value)) = finite.into_iter().find(|(_, value)| !value.is_finite()) {
             return Err(TrainError::setting(name, format!("{value} is not a finite number")));
+        }
+        if self.stochastic_rounding && self.compute_dtype == ComputeDtype::Float32 {
+            let reason = "weights in float32 are not rounded: it needs `mixed_precision` bf16";
+            return Err(TrainError::setting("stochastic_rounding", reason));
         }
         Ok(())
     }
@@ -121,6 +131,8 @@ impl Default for Recipe {
             strict_text_mask: false,
             int8_text_encoder: false,
             compute_dtype: ComputeDtype::Float32,
+            use_8bit_adam: false,
+            stochastic_rounding: false,
             only_target_transformer_blocks: false,
             control: true,
         }

@@ -1,16 +1,20 @@
 //! AdamW as `torch.optim.AdamW` computes it (Loshchilov and Hutter, arXiv:1711.05101), in one pass over memory.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::BTreeSet;
 
-use burn::module::Module;
-use cogview4_model::weights::{TensorSource, update_parameters};
+use burn::{
+    module::Module,
+    tensor::{DType, TensorData},
+};
+use cogview4_model::weights::{TensorSource, map_parameters, parameter_sources};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    gradients::{CHUNK, Gradients},
-    moments::{MomentStore, MomentsInMemory},
+    gradients::{CHUNK, Gradients, ScaledGradient},
+    state::{Chunks, State, StateOptions, StoredMoment},
 };
+use crate::error::Result;
 
 /// Numbers of the optimiser.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -32,8 +36,7 @@ impl Default for AdamWConfig {
     }
 }
 
-/// The optimiser; both moments of every trained parameter are in its store. It does not count: the run says which step
-/// it makes.
+/// The optimiser, with what it keeps of every parameter. It does not count: the run says which step it makes.
 ///
 /// ```
 /// use burn::tensor::{Device, Tensor};
@@ -43,30 +46,74 @@ impl Default for AdamWConfig {
 /// let mut optimizer = AdamW::new(AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() });
 /// let layer = Linear::init(2, 1, &Device::flex());
 /// let gradients: Gradients = [("bias".to_string(), vec![3.0])].into_iter().collect();
-/// let (layer, is_finite) = optimizer.step(1, 0.1, layer, gradients);
+/// let (layer, is_finite) = optimizer.step(1, 0.1, layer, gradients)?;
 /// assert!(is_finite);
+/// # Ok::<(), cogview4_trainer::TrainError>(())
 /// ```
 #[derive(Debug)]
 pub struct AdamW {
     config: AdamWConfig,
-    moments: Box<dyn MomentStore>,
+    state: State,
 }
 
 impl AdamW {
-    /// An optimiser that has made no step, with its moments in memory.
+    /// An optimiser that has made no step, with its state in memory and in f32.
     pub fn new(config: AdamWConfig) -> Self {
-        Self::with_moments(config, MomentsInMemory::default())
+        Self { config, state: State::in_memory() }
     }
 
-    /// An optimiser whose moments are in this store.
-    pub fn with_moments(config: AdamWConfig, moments: impl MomentStore + 'static) -> Self {
-        Self { config, moments: Box::new(moments) }
+    /// An optimiser that has made no step, with its state kept in this way.
+    ///
+    /// # Errors
+    /// A folder that no file can be made in.
+    pub fn with_options(config: AdamWConfig, options: StateOptions) -> Result<Self> {
+        Ok(Self { config, state: State::new(options)? })
     }
 
-    /// Makes step `number`, the first is 1: updates each f32 parameter that has a gradient, and says whether all of
-    /// them, and their moments, are finite numbers.
+    /// Brings an f32 model to the type that it is computed in. In a narrower one its f32 values stay here, as masters that
+    /// the steps change and the model follows; with stochastic rounding they go.
+    ///
+    /// # Errors
+    /// No memory or space for the masters.
+    pub fn narrow<M: Module>(&mut self, model: M, dtype: DType) -> Result<M> {
+        let mut done = Ok(());
+        let model = map_parameters(model, |key, data| {
+            if dtype != DType::F32 && done.is_ok() {
+                done = self.state.keep_values(key, &data);
+            }
+            data.convert_dtype(dtype)
+        });
+        done.map(|()| model)
+    }
+
+    /// The model in f32: parameters with a master as that has them.
+    pub fn widen<M: Module>(&self, model: M) -> M {
+        map_parameters(model, |key, data| match self.state.master_of(key) {
+            Some(master) => TensorData::new(master.to_vec(), data.shape().clone()),
+            None => data.convert_dtype(DType::F32),
+        })
+    }
+
+    /// All parameters in another type, to be written; see [`widen`](Self::widen).
+    pub(crate) fn values<'a, M: Module>(&'a self, model: &M, dtype: DType) -> Vec<(String, TensorSource<'a>)> {
+        let sources = parameter_sources(model, Some(dtype)).into_iter();
+        let values = |(key, source): (String, TensorSource<'static>)| {
+            let Some(master) = self.state.master_of(&key) else { return (key, source) };
+            let shape = source.shape().to_vec();
+            let of_shape = shape.clone();
+            let read = move || TensorData::new(master.to_vec(), of_shape);
+            (key, TensorSource::new(dtype, shape, read))
+        };
+        sources.map(values).collect()
+    }
+
+    /// Makes step `number`, the first is 1: updates each parameter that has a gradient, and says whether all of them,
+    /// and their moments, are finite numbers.
     ///
     /// Parameters change in place while nobody else holds them, so hand over the only copy of the model.
+    ///
+    /// # Errors
+    /// No memory or space for moments that are not there yet.
     ///
     /// # Panics
     /// When `number` is 0, or a parameter and its gradient differ in length.
@@ -76,32 +123,42 @@ impl AdamW {
         learning_rate: f64,
         model: M,
         mut gradients: Gradients,
-    ) -> (M, bool) {
+    ) -> Result<(M, bool)> {
         let scalars = Scalars::new(&self.config, number, learning_rate);
-        let is_finite = AtomicBool::new(true);
-        let model = update_parameters(model, |key, parameter| {
-            let Some(gradient) = gradients.remove(key) else { return };
-            assert_eq!(parameter.len(), gradient.len(), "{key}");
-            self.moments.with(key, gradient.len(), &mut |exp_avg, exp_avg_sq| {
-                if !scalars.update(parameter, &gradient, exp_avg, exp_avg_sq) {
-                    is_finite.store(false, Ordering::Relaxed);
+        let mut is_finite = Ok(true);
+        let model = map_parameters(model, |key, mut parameter| {
+            if let (Some(gradient), Ok(all)) = (gradients.remove_scaled(key), &mut is_finite) {
+                assert_eq!(parameter.num_elements(), gradient.len(), "{key}");
+                match self.state.lend(key, &mut parameter, CHUNK, number) {
+                    Ok(chunks) => *all &= scalars.update_all(chunks, &gradient),
+                    Err(error) => is_finite = Err(error),
                 }
-            });
+            }
+            parameter
         });
-        (model, is_finite.into_inner())
+        is_finite.map(|is_finite| (model, is_finite))
     }
 
-    /// Puts the moments of a parameter back, as a checkpoint has them.
-    pub(crate) fn restore(&mut self, key: &str, [exp_avg, exp_avg_sq]: [&[f32]; 2]) {
-        self.moments.with(key, exp_avg.len(), &mut |first, second| {
-            first.copy_from_slice(exp_avg);
-            second.copy_from_slice(exp_avg_sq);
-        });
+    /// The f32 values of all parameters that have any, for a checkpoint: masters, and parameters that are f32 themselves.
+    pub(crate) fn masters<'a, M: Module>(&'a self, model: &M) -> Vec<(String, TensorSource<'a>)> {
+        let mut values = self.values(model, DType::F32);
+        let narrow: BTreeSet<String> = parameter_sources(model, None)
+            .into_iter()
+            .filter(|(key, source)| source.dtype() != DType::F32 && self.state.master_of(key).is_none())
+            .map(|(key, _)| key)
+            .collect();
+        values.retain(|(key, _)| !narrow.contains(key));
+        values
+    }
+
+    /// Puts the moments of a parameter of so many values back, as a checkpoint has them.
+    pub(crate) fn restore(&mut self, key: &str, len: usize, stored: [StoredMoment; 2]) -> Result<()> {
+        self.state.restore(key, len, stored)
     }
 
     /// The moments, for a checkpoint.
     pub(crate) fn tensors(&self) -> Vec<(String, TensorSource<'_>)> {
-        self.moments.tensors()
+        self.state.tensors()
     }
 }
 
@@ -131,26 +188,33 @@ impl Scalars {
         }
     }
 
-    /// Updates one parameter; says whether it and its second moment stayed finite.
-    fn update(&self, parameter: &mut [f32], gradient: &[f32], exp_avg: &mut [f32], exp_avg_sq: &mut [f32]) -> bool {
-        /// The bits of an exponent that only infinities and what is not a number have all set.
-        const EXPONENT: u32 = 0x7f80_0000;
-        let chunks = parameter.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
-        let moments = exp_avg.par_chunks_mut(CHUNK).zip(exp_avg_sq.par_chunks_mut(CHUNK));
-        let broken = chunks.zip(moments).map(|((parameter, gradient), (exp_avg, exp_avg_sq))| {
-            let mut is_broken = 0;
-            for i in 0..parameter.len() {
-                let gradient = gradient[i];
-                exp_avg[i] += self.weight1 * (gradient - exp_avg[i]);
-                exp_avg_sq[i] = exp_avg_sq[i] * self.beta2 + self.weight2 * (gradient * gradient);
-                let denominator = exp_avg_sq[i].sqrt() / self.correction2_sqrt + self.epsilon;
-                parameter[i] = parameter[i] * self.keep - self.step_size * (exp_avg[i] / denominator);
-                let bits = [parameter[i], exp_avg_sq[i]].map(|value| value.to_bits() & EXPONENT == EXPONENT);
-                is_broken |= u32::from(bits[0]) | u32::from(bits[1]);
-            }
-            is_broken
+    /// Updates a parameter; says whether it and its second moment stayed finite.
+    fn update_all(&self, [parameters, firsts, seconds]: Chunks<'_>, gradient: &ScaledGradient) -> bool {
+        let chunks = parameters.into_par_iter().zip(firsts).zip(seconds).enumerate();
+        let broken = chunks.map(|(index, ((parameter, first), second))| {
+            let gradient = gradient.chunk(index);
+            parameter.with(|parameter| {
+                first.with(|exp_avg| second.with(|exp_avg_sq| self.update(parameter, &gradient, exp_avg, exp_avg_sq)))
+            })
         });
         // Every chunk is updated, whatever the others gave.
         broken.reduce(|| 0, |a, b| a | b) == 0
+    }
+
+    /// Updates a chunk; gives 0 where it and its second moment stayed finite.
+    fn update(&self, parameter: &mut [f32], gradient: &[f32], exp_avg: &mut [f32], exp_avg_sq: &mut [f32]) -> u32 {
+        /// The bits of an exponent that only infinities and what is not a number have all set.
+        const EXPONENT: u32 = 0x7f80_0000;
+        let mut is_broken = 0;
+        for i in 0..parameter.len() {
+            let gradient = gradient[i];
+            exp_avg[i] += self.weight1 * (gradient - exp_avg[i]);
+            exp_avg_sq[i] = exp_avg_sq[i] * self.beta2 + self.weight2 * (gradient * gradient);
+            let denominator = exp_avg_sq[i].sqrt() / self.correction2_sqrt + self.epsilon;
+            parameter[i] = parameter[i] * self.keep - self.step_size * (exp_avg[i] / denominator);
+            let bits = [parameter[i], exp_avg_sq[i]].map(|value| value.to_bits() & EXPONENT == EXPONENT);
+            is_broken |= u32::from(bits[0]) | u32::from(bits[1]);
+        }
+        is_broken
     }
 }

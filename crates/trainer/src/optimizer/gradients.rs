@@ -1,12 +1,13 @@
 //! Gradients by key: the one place that micro-batches, and blocks, hand theirs to, and clipping by the global norm.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use burn::{
     module::Module,
     tensor::{DType, Gradients as BackwardPass, TensorData},
 };
 use cogview4_model::weights::for_each_gradient;
+use half::bf16;
 use rayon::prelude::*;
 
 /// Values that are worked on together.
@@ -20,8 +21,40 @@ pub(super) const CHUNK: usize = 1 << 15;
 /// let mut gradients: Gradients = [("weight".to_string(), vec![3.0, -4.0])].into_iter().collect();
 /// assert_eq!(gradients.clip_norm(1.0), 5.0);
 /// ```
-#[derive(Debug, Default, Clone, PartialEq)]
-pub struct Gradients(BTreeMap<String, TensorData>);
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gradients {
+    sums: BTreeMap<String, TensorData>,
+    /// What they are multiplied with when they are taken out.
+    factor: f32,
+}
+
+impl Default for Gradients {
+    fn default() -> Self {
+        Self { sums: BTreeMap::new(), factor: 1.0 }
+    }
+}
+
+/// The gradient of a parameter, to be multiplied with a factor.
+#[derive(Debug)]
+pub(super) struct ScaledGradient {
+    data: TensorData,
+    factor: f32,
+}
+
+impl ScaledGradient {
+    pub(super) fn len(&self) -> usize {
+        self.data.num_elements()
+    }
+
+    /// The values of a chunk of [`CHUNK`], in f32.
+    pub(super) fn chunk(&self, index: usize) -> Cow<'_, [f32]> {
+        let chunk = values(&self.data).chunk(index);
+        match self.factor {
+            1.0 => chunk,
+            factor => chunk.iter().map(|value| value * factor).collect(),
+        }
+    }
+}
 
 impl Gradients {
     /// Takes all gradients of a model's parameters that a backward pass gave; they count `weight`.
@@ -30,17 +63,17 @@ impl Gradients {
     }
 
     fn add(&mut self, key: &str, data: TensorData, weight: f32) {
-        if weight == 1.0 && !self.0.contains_key(key) {
-            self.0.insert(key.into(), data);
+        if weight == 1.0 && !self.sums.contains_key(key) {
+            self.sums.insert(key.into(), data);
             return;
         }
         let shape = data.shape().clone();
         let mut values = to_f32(data);
         values.iter_mut().for_each(|value| *value *= weight);
-        if let Some(sum) = self.0.remove(key) {
+        if let Some(sum) = self.sums.remove(key) {
             values.iter_mut().zip(to_f32(sum)).for_each(|(value, sum)| *value += sum);
         }
-        self.0.insert(key.into(), TensorData::new(values, shape));
+        self.sums.insert(key.into(), TensorData::new(values, shape));
     }
 
     /// Scales all gradients so that their joint norm is at most `max_norm`, and gives the norm before; not a number or
@@ -48,33 +81,33 @@ impl Gradients {
     ///
     /// Summed in chunks of fixed size that are added in order, so that it repeats bit for bit.
     pub fn clip_norm(&mut self, max_norm: f64) -> f64 {
-        // One after another and without a copy: what is wide already is handed on.
-        let widen = |(key, data): (String, TensorData)| (key, data.convert_dtype(DType::F32));
-        self.0 = std::mem::take(&mut self.0).into_iter().map(widen).collect();
         let square = |values: &[f32]| values.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
         let sums = |data: &TensorData| -> f64 {
-            values(data).par_chunks(CHUNK).map(square).collect::<Vec<_>>().into_iter().sum()
+            let (values, count) = (values(data), data.num_elements().div_ceil(CHUNK));
+            let chunks = (0..count).into_par_iter().map(|index| square(&values.chunk(index)));
+            chunks.collect::<Vec<_>>().into_iter().sum()
         };
-        let norm = self.0.values().map(sums).sum::<f64>().sqrt();
-        let factor = max_norm / (norm + 1e-6);
-        if factor < 1.0 {
-            let factor = factor as f32;
-            for data in self.0.values_mut() {
-                let values: &mut [f32] = data.as_mut_slice().expect("invariant: widened above");
-                values.par_iter_mut().for_each(|value| *value *= factor);
-            }
-        }
+        let norm = self.sums.values().map(sums).sum::<f64>().sqrt() * f64::from(self.factor);
+        // Nothing is multiplied yet: who takes a gradient out goes over all of it anyway.
+        self.factor *= (max_norm / (norm + 1e-6)).min(1.0) as f32;
         norm
     }
 
     /// Takes one out, as f32.
     pub fn remove(&mut self, key: &str) -> Option<Vec<f32>> {
-        self.0.remove(key).map(to_f32)
+        let gradient = self.remove_scaled(key)?;
+        let chunks = (0..gradient.len().div_ceil(CHUNK)).map(|index| gradient.chunk(index).into_owned());
+        Some(chunks.flatten().collect())
+    }
+
+    /// Takes one out, in the type that it has.
+    pub(super) fn remove_scaled(&mut self, key: &str) -> Option<ScaledGradient> {
+        Some(ScaledGradient { data: self.sums.remove(key)?, factor: self.factor })
     }
 
     /// Keys, sorted.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.sums.keys().map(String::as_str)
     }
 }
 
@@ -84,12 +117,37 @@ impl FromIterator<(String, Vec<f32>)> for Gradients {
             let length = values.len();
             TensorData::new(values, [length])
         };
-        Self(gradients.into_iter().map(|(key, values)| (key, data(values))).collect())
+        let sums = gradients.into_iter().map(|(key, values)| (key, data(values))).collect();
+        Self { sums, ..Self::default() }
     }
 }
 
-fn values(data: &TensorData) -> &[f32] {
-    data.as_slice().expect("invariant: widened before")
+/// The values of a gradient, in the type that it has.
+enum Values<'a> {
+    Full(&'a [f32]),
+    Narrow(&'a [bf16]),
+}
+
+impl<'a> Values<'a> {
+    /// A chunk of [`CHUNK`], in f32.
+    fn chunk(&self, index: usize) -> Cow<'a, [f32]> {
+        match self {
+            Self::Full(values) => Cow::Borrowed(part(values, index)),
+            Self::Narrow(values) => part(values, index).iter().map(|value| value.to_f32()).collect(),
+        }
+    }
+}
+
+fn part<T>(values: &[T], index: usize) -> &[T] {
+    let start = index * CHUNK;
+    &values[start..values.len().min(start + CHUNK)]
+}
+
+fn values(data: &TensorData) -> Values<'_> {
+    match data.dtype() {
+        DType::BF16 => Values::Narrow(data.as_slice().expect("invariant: of this type")),
+        _ => Values::Full(data.as_slice().expect("invariant: gradients are f32 or bf16")),
+    }
 }
 
 fn to_f32(data: TensorData) -> Vec<f32> {

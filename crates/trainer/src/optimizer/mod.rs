@@ -1,14 +1,15 @@
-//! The optimiser: `optimizer.step(number, learning_rate, model, gradients) -> model`, whatever is trained and wherever
-//! its moments live.
+//! The optimiser: `optimizer.step(number, learning_rate, model, gradients) -> model`, whatever is trained and however
+//! its state is kept.
 
 mod adamw;
 mod gradients;
-mod moments;
+mod rounding;
+mod state;
 #[cfg(test)]
 mod tests;
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use gradients::Gradients;
-pub use moments::{MomentStore, MomentsInMemory};
+pub use state::{StateOptions, StatePlace};
 
-pub(crate) use moments::MOMENTS;
+pub(crate) use state::{BLOCK, MOMENTS, SCALES, StoredMoment};

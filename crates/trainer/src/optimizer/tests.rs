@@ -1,9 +1,12 @@
 //! The optimiser against PyTorch's.
 
+use std::collections::BTreeMap;
+
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Tensor},
+    tensor::{DType, Device, Tensor, TensorData},
 };
+use half::bf16;
 
 use super::*;
 use crate::tests::{Fixture, distance, json};
@@ -24,7 +27,7 @@ fn adamw_and_its_moments() {
         let gradient = fixture.values(&format!("{step}.gradient"));
         let gradients = [("p".to_string(), gradient)].into_iter().collect();
         let is_finite;
-        (model, is_finite) = optimizer.step(step + 1, rate.as_f64().unwrap(), model, gradients);
+        (model, is_finite) = optimizer.step(step + 1, rate.as_f64().unwrap(), model, gradients).unwrap();
         assert!(is_finite);
         let parameter = model.p.val().into_data().try_into_vec::<f32>().unwrap();
         let moments: Vec<(String, Vec<f32>)> =
@@ -56,7 +59,7 @@ fn a_step_says_when_numbers_break() {
         let model = Parameter { p: Param::from_tensor(Tensor::from_data([start, 1.0], &Device::flex())) };
         let gradients = [("p".to_string(), vec![gradient, 1.0])].into_iter().collect();
         let rate = if gradient == -3.0 { 1e38 } else { 0.1 };
-        let (_, is_finite) = AdamW::new(AdamWConfig::default()).step(1, rate, model, gradients);
+        let (_, is_finite) = AdamW::new(AdamWConfig::default()).step(1, rate, model, gradients).unwrap();
         assert!(!is_finite, "{start} {gradient}");
     }
 }
@@ -72,4 +75,110 @@ fn weights_of_parts_add_up() {
     parts.take(&model, pass(), 0.75);
     assert_eq!(whole.remove("p"), Some(vec![4.0, 6.0]));
     assert_eq!(parts.remove("p"), Some(vec![4.0, 6.0]));
+}
+
+/// Five steps of bitsandbytes on the CPU, whose quantiser is approximate.
+#[test]
+fn moments_in_8_bits_are_those_of_bitsandbytes() {
+    let fixture = Fixture::open("adam8bit.safetensors", &Device::flex());
+    for name in ["large", "small"] {
+        let mut model = parameter(fixture.values(&format!("{name}.start")));
+        let options = StateOptions { use_8bit: true, ..StateOptions::default() };
+        let config = AdamWConfig { weight_decay: 1e-2, ..AdamWConfig::default() };
+        let mut optimizer = AdamW::with_options(config, options).unwrap();
+        for (step, rate) in [1e-3, 5e-4, 0.0, 2e-3, 1e-3].into_iter().enumerate() {
+            let of = |what: &str| format!("{name}.{step}.{what}");
+            let gradients = [("p".to_string(), fixture.values(&of("gradient")))].into_iter().collect();
+            (model, _) = optimizer.step(step + 1, rate, model, gradients).unwrap();
+            let distance = distance(&values(&model), &fixture.values(&of("parameter")));
+            assert!(distance <= 1e-5, "{name}, step {step}: {distance:.2e}");
+            let tensors: BTreeMap<String, TensorData> =
+                optimizer.tensors().into_iter().map(|(key, source)| (key, source.read())).collect();
+            assert_eq!(tensors.len(), if name == "large" { 4 } else { 2 });
+            for (moment, table) in [("exp_avg", "signed"), ("exp_avg_sq", "unsigned")] {
+                if name == "small" {
+                    continue;
+                }
+                let table = fixture.values(&format!("{table}.table"));
+                let codes = tensors[&format!("{moment}.p")].as_slice::<u8>().unwrap();
+                let expected = fixture.0.read_u8(&of(moment)).unwrap().unwrap();
+                // Near zero many codes are close together.
+                let value = |code: u8| table[usize::from(code)];
+                let apart = codes.iter().zip(&expected).map(|(a, b)| (value(*a) - value(*b)).abs());
+                let most = apart.fold(0.0, f32::max);
+                assert!(most <= 0.015, "{moment}, step {step}: {most}");
+                let steps = codes.iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+                let allowed = if moment == "exp_avg" { 1 + step as u8 } else { 7 };
+                assert!(steps <= allowed, "{moment}, step {step}: {steps}");
+                let equal = codes.iter().zip(&expected).filter(|(a, b)| a == b).count();
+                let equal = equal as f64 / codes.len() as f64;
+                assert!(equal > 0.95, "{moment}, step {step}: {equal}");
+                let scales = tensors[&format!("{moment}_absmax.p")].clone().try_into_vec::<f32>().unwrap();
+                let expected = fixture.values(&of(&format!("{moment}_absmax")));
+                assert!(self::distance(&scales, &expected) < 1e-5);
+            }
+        }
+    }
+}
+
+/// Steps of a parameter of many values, with the state kept in this way.
+fn steps(options: StateOptions, dtype: DType) -> (Vec<f32>, Vec<f32>, Vec<(String, TensorData)>) {
+    let count = 70_001;
+    let wave = |scale: f32| (0..count).map(move |index| (index as f32 * scale).sin()).collect::<Vec<f32>>();
+    let mut optimizer = AdamW::with_options(AdamWConfig::default(), options).unwrap();
+    let mut model = optimizer.narrow(parameter(wave(0.37)), dtype).unwrap();
+    for number in 1..=4 {
+        let mut gradients: Gradients = [("p".to_string(), wave(0.011 * number as f32))].into_iter().collect();
+        gradients.clip_norm(1.0);
+        (model, _) = optimizer.step(number, 1e-2, model, gradients).unwrap();
+    }
+    let narrow = values(&AdamW::new(AdamWConfig::default()).widen(model.clone()));
+    let tensors = optimizer.tensors().into_iter().map(|(key, source)| (key, source.read())).collect();
+    (narrow, values(&optimizer.widen(model)), tensors)
+}
+
+#[test]
+fn where_the_state_is_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    for use_8bit in [false, true] {
+        for (dtype, stochastic_rounding) in [(DType::F32, None), (DType::BF16, None), (DType::BF16, Some(5))] {
+            let options = StateOptions { use_8bit, stochastic_rounding, place: StatePlace::Memory };
+            let place = StatePlace::Disk(folder.path().into());
+            let (memory, disk) = (steps(options.clone(), dtype), steps(StateOptions { place, ..options }, dtype));
+            assert!(memory == disk, "{use_8bit} {dtype:?} {stochastic_rounding:?}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the file has no name");
+    let options = StateOptions { place: StatePlace::Disk(folder.path().join("absent")), ..StateOptions::default() };
+    let error = AdamW::with_options(AdamWConfig::default(), options).unwrap_err().to_string();
+    assert!(error.starts_with("scratch_dir: ") && error.contains("absent"), "{error}");
+}
+
+#[test]
+fn a_narrow_parameter_follows_its_master() {
+    let (full, whole, _) = steps(StateOptions::default(), DType::F32);
+    assert_eq!(full, whole);
+    let (narrow, masters, _) = steps(StateOptions::default(), DType::BF16);
+    assert_eq!(masters, full);
+    assert!(narrow.iter().zip(&full).all(|(narrow, value)| *narrow == bf16::from_f32(*value).to_f32()));
+}
+
+#[test]
+fn rounding_at_random_repeats() {
+    let options = |seed| StateOptions { stochastic_rounding: Some(seed), ..StateOptions::default() };
+    let [first, again, other] = [1, 1, 2].map(|seed| steps(options(seed), DType::BF16).0);
+    assert!(first == again && first != other);
+    // Without a master every step is rounded, but the steps' mean is what it was.
+    let (full, ..) = steps(StateOptions::default(), DType::F32);
+    let mean = |values: &[f32]| values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len() as f64;
+    let difference: Vec<f32> = first.iter().zip(&full).map(|(a, b)| a - b).collect();
+    assert!(mean(&difference).abs() < 5e-5, "{}", mean(&difference));
+}
+
+fn parameter(values: Vec<f32>) -> Parameter {
+    Parameter { p: Param::from_tensor(Tensor::from_data(values.as_slice(), &Device::flex())) }
+}
+
+fn values(model: &Parameter) -> Vec<f32> {
+    model.p.val().into_data().try_into_vec().unwrap()
 }

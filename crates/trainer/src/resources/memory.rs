@@ -1,10 +1,11 @@
 //! Whether a run has enough memory.
 
-use cogview4_model::memory::available_bytes;
+use cogview4_model::{ComputeDtype, memory::available_bytes};
 
 use crate::{
-    config::TrainConfig,
+    config::{Recipe, TrainConfig},
     error::{Result, TrainError},
+    optimizer::BLOCK,
 };
 
 /// Checks that weights, gradients and moments have room in the host's memory, as far as the system tells.
@@ -16,7 +17,7 @@ pub(crate) fn check_memory(config: &TrainConfig, parameters: u64) -> Result<()> 
 }
 
 fn check(config: &TrainConfig, parameters: u64, available: Option<u64>) -> Result<()> {
-    let needed = parameters.saturating_mul(bytes_per_parameter(config));
+    let needed = bytes_of(config, parameters);
     match available {
         Some(available) if available < needed => Err(TrainError::setting(
             "pretrained_model_name_or_path",
@@ -29,11 +30,34 @@ fn check(config: &TrainConfig, parameters: u64, available: Option<u64>) -> Resul
     }
 }
 
-/// f32 gradients and two moments are the host's; so are the f32 weights where the device is the CPU. A copy of the
-/// weights in another type is gone when the gradients are widened.
-fn bytes_per_parameter(config: &TrainConfig) -> u64 {
-    let host = 4 + 2 * 4;
-    if config.device.is_cpu() { host + 4 } else { host }
+/// Gradients are the host's, in the type that is computed in until they are summed; so are masters and moments, and the
+/// weights where the device is the CPU.
+fn bytes_of(config: &TrainConfig, parameters: u64) -> u64 {
+    let recipe = &config.recipe;
+    let narrow = recipe.compute_dtype.dtype().size() as u64;
+    let gradients = if recipe.gradient_accumulation_steps == 1 { narrow } else { 4 };
+    let weights = if config.device.is_cpu() { narrow } else { 0 };
+    let state = match config.scratch_folder() {
+        None => state_bytes(recipe, parameters),
+        // What is on the disk is in memory as long as there is room.
+        Some(_) => 0,
+    };
+    parameters.saturating_mul(gradients + weights).saturating_add(state)
+}
+
+/// Bytes of masters and moments.
+pub(super) fn state_bytes(recipe: &Recipe, parameters: u64) -> u64 {
+    let has_masters = recipe.compute_dtype == ComputeDtype::BFloat16 && !recipe.stochastic_rounding;
+    let masters = if has_masters { parameters.saturating_mul(4) } else { 0 };
+    masters.saturating_add(moment_bytes(recipe, parameters))
+}
+
+/// Bytes of both moments: in 8 bits a scale in f32 for each block.
+pub(super) fn moment_bytes(recipe: &Recipe, parameters: u64) -> u64 {
+    match recipe.use_8bit_adam {
+        false => parameters.saturating_mul(2 * 4),
+        true => parameters.saturating_mul(2).saturating_add(2 * 4 * parameters.div_ceil(BLOCK as u64)),
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,6 @@ use cogview4_data::TrainData;
 use cogview4_model::{
     CogView4Transformer,
     memory::{MemoryMeter, peak_resident_bytes},
-    weights::cast_parameters,
 };
 use indicatif::ProgressBar;
 
@@ -28,7 +27,7 @@ use crate::{
     optimizer::{AdamW, Gradients},
     samples::{BatchMaker, Loader},
     schedule::order::SampleOrder,
-    step::{TrainingCopy, dump},
+    step::{TrainingModel, dump},
     stop::StopFlag,
     trackers::{Shown, Trackers},
 };
@@ -57,7 +56,7 @@ pub struct Trainer {
     stop: StopFlag,
     opened: setup::Opened,
     packed: setup::Packed,
-    /// Taken out only while a step changes it.
+    /// In the type that is computed in. Taken out only while a step changes it.
     model: Option<CogView4Transformer>,
     optimizer: AdamW,
     order: SampleOrder,
@@ -109,7 +108,7 @@ impl Trainer {
         let mut opened = setup::open(&config)?;
         let setup::Planned { order, total_steps } = setup::check(&config, &mut opened, data.train.len())?;
         let packed = setup::pack(&config, &mut opened, data, &stop)?;
-        let (model, optimizer) = setup::load(&config, &opened)?;
+        let (model, optimizer) = setup::load(&config, &opened, order.seed)?;
         let step = opened.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.state.step);
         Ok(Self { config, stop, opened, packed, model: Some(model), optimizer, order, memory, step, total_steps })
     }
@@ -141,8 +140,8 @@ impl Trainer {
             }
         };
         trackers.finish(if completed { "finished" } else { "stopped" })?;
-        let Self { step, model, .. } = self;
-        let transformer = model.expect("invariant: there between steps");
+        let Self { step, model, optimizer, .. } = self;
+        let transformer = optimizer.widen(model.expect("invariant: there between steps"));
         let wandb_run = trackers.wandb_run().map(PathBuf::from);
         Ok(TrainOutcome { steps: step, completed, transformer, wandb_run })
     }
@@ -177,7 +176,8 @@ impl Trainer {
                 return Ok(false);
             }
         }
-        self.model().save_as(&self.config.output_dir, self.config.save_dtype.dtype())?;
+        let values = self.optimizer.values(self.model(), self.config.save_dtype.dtype());
+        self.model().save_values(&self.config.output_dir, values)?;
         self.validate(trackers, callbacks, progress)?;
         progress.finish();
         Ok(true)
@@ -189,8 +189,7 @@ impl Trainer {
             return Ok(());
         }
         progress.set_message("validating");
-        let model = cast_parameters(self.model().clone(), self.config.recipe.compute_dtype.dtype());
-        if let Some(validation) = self.packed.validator.run(self.step, &model, &self.batch_maker(), &self.stop)? {
+        if let Some(validation) = self.packed.validator.run(self.step, self.model(), &self.batch_maker(), &self.stop)? {
             trackers.validation(&validation)?;
             if callbacks.on_validation_end(&validation).is_break() {
                 self.stop.request();
@@ -204,7 +203,7 @@ impl Trainer {
         let start = Instant::now();
         let recipe = self.config.recipe.clone();
         let samples = self.order.step(self.step);
-        let model = TrainingCopy::new(self.model(), recipe.compute_dtype, self.config.gradient_checkpointing);
+        let model = TrainingModel::new(self.model(), recipe.compute_dtype, self.config.gradient_checkpointing);
         let (mut loss, mut gradients, mut waited) = (0.0, Gradients::default(), Duration::ZERO);
         for (number, micro) in samples.chunks(recipe.train_batch_size).enumerate() {
             let waiting = Instant::now();
@@ -232,7 +231,7 @@ impl Trainer {
         }
         let lr = recipe.schedule.at(self.step, self.total_steps);
         let model = self.model.take().expect("invariant: there between steps");
-        let (model, is_finite) = self.optimizer.step(step, lr, model, gradients);
+        let (model, is_finite) = self.optimizer.step(step, lr, model, gradients)?;
         self.model = Some(model);
         if !is_finite {
             return Err(diverged("a weight or moment is"));

@@ -188,18 +188,23 @@ fn encoder(config: &TrainConfig, opened: &Opened) -> Result<SampleEncoder> {
     Ok(SampleEncoder { encoders, captions, packed })
 }
 
-/// The transformer and its optimiser: the base model widened to a control model, or as the checkpoint has them.
-pub(super) fn load(config: &TrainConfig, opened: &Opened) -> Result<(CogView4Transformer, AdamW)> {
+/// The transformer in the type that it is computed in, and its optimiser: the base model widened to a control model, or as the checkpoint has them.
+pub(super) fn load(config: &TrainConfig, opened: &Opened, seed: u64) -> Result<(CogView4Transformer, AdamW)> {
     let model = opened.folder.load_transformer(&WeightOptions::new(DType::F32, &opened.device))?;
     let model = match config.recipe.control && !opened.configs.is_control() {
         true => model.widen_input(),
         false => model,
     };
     let model = set_trained(model, |key| config.recipe.is_trained(key));
-    match &opened.checkpoint {
-        Some(checkpoint) => checkpoint.restore(model, config),
-        None => Ok((model, AdamW::new(config.recipe.adam))),
+    if let Some(folder) = config.scratch_folder() {
+        make_folder("scratch_dir", &folder)?;
     }
+    let optimizer = AdamW::with_options(config.recipe.adam, config.state_options(seed))?;
+    let (model, mut optimizer) = match &opened.checkpoint {
+        Some(checkpoint) => checkpoint.restore(model, config, optimizer)?,
+        None => (model, optimizer),
+    };
+    Ok((optimizer.narrow(model, config.recipe.compute_dtype.dtype())?, optimizer))
 }
 
 /// A seed for a run that was given none; it is recorded in every checkpoint. Short enough to be typed again.

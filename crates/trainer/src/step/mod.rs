@@ -10,29 +10,25 @@ use burn::{
     module::Module,
     tensor::{DType, Tensor, TensorData},
 };
-use cogview4_model::{
-    CogView4Transformer, ComputeDtype, Result, transformer::TransformerInputs, weights::cast_parameters,
-};
+use cogview4_model::{CogView4Transformer, ComputeDtype, Result, transformer::TransformerInputs};
 
 use crate::{optimizer::Gradients, samples::MicroBatch};
 
 pub(crate) use dump::dump;
 pub(crate) use output::StepOutput;
 
-/// Copies of the model, of which one computes gradients; they share the parameters where the type is theirs.
-pub(crate) struct TrainingCopy {
+/// The model twice, of which one computes gradients; they share the parameters.
+pub(crate) struct TrainingModel {
     plain: CogView4Transformer,
     autodiff: CogView4Transformer,
     dtype: ComputeDtype,
     recompute: bool,
 }
 
-impl TrainingCopy {
-    /// With `recompute`, blocks are computed again in the backward pass.
+impl TrainingModel {
+    /// Of a model in the type that is computed in. With `recompute`, blocks are computed again in the backward pass.
     pub(crate) fn new(model: &CogView4Transformer, dtype: ComputeDtype, recompute: bool) -> Self {
-        // Cast before the move to autodiff: behind it, the cast would be part of the graph.
-        let plain = cast_parameters(model.clone(), dtype.dtype());
-        Self { autodiff: plain.clone().train(), plain, dtype, recompute }
+        Self { autodiff: model.clone().train(), plain: model.clone(), dtype, recompute }
     }
 
     /// Computes the loss, in f32, and adds the gradients of the mean loss, which count `weight`.

@@ -49,10 +49,24 @@ fn assert_same(workplace: &Workplace, expected: &str, found: &str) {
     assert_eq!(workplace.metrics(expected), workplace.metrics(found));
 }
 
+/// The optimiser's state as small as it gets, and on the disk.
+const SMALL: &[&str] =
+    &["--mixed_precision", "bf16", "--use_8bit_adam", "--stochastic_rounding", "--optimizer_offload", "disk"];
+
 #[test]
 fn killed_at_any_moment() {
+    is_killed_and_goes_on(&[]);
+}
+
+#[test]
+fn killed_at_any_moment_with_its_state_on_the_disk() {
+    is_killed_and_goes_on(SMALL);
+}
+
+#[track_caller]
+fn is_killed_and_goes_on(more: &[&str]) {
     let workplace = Workplace::new();
-    let flags = |folder| [FLAGS, &["--output_dir", folder, "--resume_from_checkpoint", "latest"]].concat();
+    let flags = |folder| [FLAGS, more, &["--output_dir", folder, "--resume_from_checkpoint", "latest"]].concat();
     let start = Instant::now();
     workplace.succeeds(&flags("whole"));
     let whole = start.elapsed();
@@ -77,6 +91,33 @@ fn killed_at_any_moment() {
     }
     assert!(kills >= 3, "{kills} kills");
     assert_same(&workplace, "whole", "cut");
+    let scratch = workplace.path("cut/scratch");
+    assert!(!scratch.exists() || fs::read_dir(scratch).unwrap().count() == 0, "nothing is left of what is scratch");
+}
+
+#[test]
+fn where_the_state_is_changes_nothing() {
+    let workplace = Workplace::new();
+    for (name, more) in [("full", &[][..]), ("8bit", &["--use_8bit_adam"]), ("small", &SMALL[..4])] {
+        let run = |place: &str, flags: &[&str]| {
+            let output = format!("{name}-{place}");
+            let common = ["--output_dir", &output, "--optimizer_offload", place];
+            workplace.succeeds(&[FLAGS, more, &common, flags].concat());
+            output
+        };
+        let [memory, disk] = [run("none", &[]), run("disk", &["--scratch_dir", "fast/scratch"])];
+        assert_same(&workplace, &memory, &disk);
+        assert!(!workplace.path(&format!("{disk}/scratch")).exists());
+    }
+    let bytes = |name: &str| workplace.bytes(&format!("{name}-none/{LAST}/optimizer.safetensors")).len() as f64;
+    assert!(bytes("8bit") < 0.5 * bytes("full"), "{} of {}", bytes("8bit"), bytes("full"));
+    // From one form of the moments to the other, where that is wanted.
+    let resume = ["--output_dir", "full-none", "--resume_from_checkpoint", "latest", "--use_8bit_adam"];
+    workplace.refuses(&[FLAGS, &resume].concat(), &["other settings"]);
+    for (output, more) in [("full-none", &["--use_8bit_adam"][..]), ("8bit-none", &[])] {
+        let resume = ["--output_dir", output, "--resume_from_checkpoint", "latest", "--allow_config_change"];
+        workplace.succeeds(&[&FLAGS[2..], more, &resume, &["--max_train_steps", "16"]].concat());
+    }
 }
 
 #[test]

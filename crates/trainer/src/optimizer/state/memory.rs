@@ -1,0 +1,81 @@
+//! Memory that is zero at first: the process's own, or that of a file, which the system writes and reads as it likes.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use fs4::FileExt;
+use memmap2::{MmapMut, MmapOptions};
+
+use crate::error::{Result, TrainError};
+
+/// Parts of the file begin at multiples of this, so that numbers of every type are aligned.
+const ALIGNMENT: u64 = 64;
+
+/// Where the state of the optimiser is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum StatePlace {
+    /// In the memory of the process.
+    #[default]
+    Memory,
+    /// In a file in this folder. It has no name and is gone with the process: checkpoints are what lasts.
+    Disk(PathBuf),
+}
+
+/// Gives memory in one place.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    file: Option<Scratch>,
+}
+
+#[derive(Debug)]
+struct Scratch {
+    folder: PathBuf,
+    file: File,
+    length: u64,
+}
+
+impl Memory {
+    pub(super) fn open(place: &StatePlace) -> Result<Self> {
+        let file = match place {
+            StatePlace::Memory => None,
+            StatePlace::Disk(folder) => {
+                let file = tempfile::tempfile_in(folder).map_err(|error| fail(folder, &error))?;
+                Some(Scratch { folder: folder.clone(), file, length: 0 })
+            }
+        };
+        Ok(Self { file })
+    }
+
+    /// So many values, all zero. A file has room for them from now on.
+    #[expect(unsafe_code, reason = "memory-mapping a file is unsafe by definition")]
+    pub(super) fn zeros<T>(&mut self, count: usize) -> Result<MmapMut> {
+        let bytes = count * size_of::<T>();
+        let Some(Scratch { folder, file, length }) = &mut self.file else {
+            let mapped = MmapMut::map_anon(bytes);
+            let failed = |error| TrainError::setting("max_memory", format!("{bytes} bytes are not to be had: {error}"));
+            return mapped.map_err(failed);
+        };
+        let start = *length;
+        *length = (start + bytes as u64).next_multiple_of(ALIGNMENT);
+        // Room first, which does not always make the file longer; without it, writing to a full disk is a signal.
+        file.allocate(*length).and_then(|()| file.set_len(*length)).map_err(|error| fail(folder, &error))?;
+        // SAFETY: the file has no name, so nobody else changes or cuts it; parts do not overlap.
+        unsafe { MmapOptions::new().offset(start).len(bytes).map_mut(&*file) }.map_err(|error| fail(folder, &error))
+    }
+}
+
+fn fail(folder: &Path, error: &std::io::Error) -> TrainError {
+    TrainError::setting("scratch_dir", format!("{}: {error}", folder.display()))
+}
+
+/// The values of memory that was made for f32.
+pub(super) fn floats(memory: &MmapMut) -> &[f32] {
+    bytemuck::cast_slice(memory)
+}
+
+/// As [`floats`], to change them.
+pub(super) fn floats_mut(memory: &mut MmapMut) -> &mut [f32] {
+    bytemuck::cast_slice_mut(memory)
+}
