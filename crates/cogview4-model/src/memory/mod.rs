@@ -6,9 +6,11 @@
 
 mod available;
 mod meter;
+mod trim;
 
 pub use available::available_bytes;
 pub use meter::MemoryMeter;
+pub use trim::trim_heap;
 
 /// The process's own table.
 const STATUS: &str = "/proc/self/status";

@@ -1,10 +1,14 @@
 //! The models of a pipeline, loaded.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use cogview4_model::{AutoencoderKl, CogView4Transformer, FlowMatchEulerSchedulerConfig, GlmModel};
+use cogview4_model::{AutoencoderKl, CogView4Transformer, FlowMatchEulerSchedulerConfig, GlmModel, memory::trim_heap};
 
 use super::{Component, InputChannels, PipelineConfigs, Prompt, PromptEmbeds};
-use crate::{error::Result, plan::DrawingPlan, tokenizer::PromptTokenizer};
+use crate::{
+    error::Result,
+    plan::{DrawingPlan, Placement},
+    tokenizer::PromptTokenizer,
+};
 
 /// The models of a pipeline, loaded; they can be shared by several pipelines, as copies share their weights.
 #[derive(Debug, Clone)]
@@ -46,6 +50,14 @@ impl Components {
     /// Whether a budget is kept to.
     pub(super) fn check_memory(&self, stage: &str) -> Result<()> {
         self.1.as_ref().map_or(Ok(()), |plan| plan.check_held(stage))
+    }
+
+    /// After a stage whose blocks may have been streamed: gives their memory back, and checks the budget.
+    pub(super) fn end_stage(&self, stage: &str) -> Result<()> {
+        if self.1.as_ref().is_some_and(|plan| plan.settings.placement != Placement::Resident) {
+            trim_heap();
+        }
+        self.check_memory(stage)
     }
 
     /// Prompts to ids.

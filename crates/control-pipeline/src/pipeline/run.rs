@@ -31,7 +31,7 @@ impl Components {
 
         // 2. Encode the prompts
         let (prompt_embeds, negative_prompt_embeds) = self.encode_prompts(request)?;
-        self.check_memory("text")?;
+        self.end_stage("text")?;
 
         // 3. Latents: the noise to start from, and the control
         let mut noise = Noise::new(&request.seeds);
@@ -41,7 +41,7 @@ impl Components {
         };
         let control = request.conditioning.control();
         let control_latents = control.map(|control| self.control_latents(control, size, latent_shape, &mut noise));
-        self.check_memory("control image")?;
+        self.end_stage("control image")?;
 
         // 4. Denoise
         let sampler = Sampler {
@@ -66,6 +66,7 @@ impl Components {
             sampler.run(latents, control_latents.as_ref(), prompt_embeds, negative_prompt_embeds, &mut on_step_end)?;
         progress.finish();
         memory?;
+        self.end_stage("denoise")?;
 
         // 5. Decode
         Ok(self.output(latents, request.output_type))
