@@ -7,10 +7,6 @@ use super::{
     weights::{BlockWeights, Bytes},
 };
 
-/// Tensors up to this size come from the heap of the C library (glibc), which keeps what lies between those that are held.
-const ON_HEAP: u64 = 32 << 20;
-/// What it keeps of the autoencoder's activations, as seen: one part in so many.
-const KEPT_PART: u64 = 4;
 /// Bytes of a value of latents and pixels.
 const F32: u64 = 4;
 
@@ -83,19 +79,14 @@ impl Planner {
         let texts = task.prompts.iter().map(|&tokens| configs.text_encoder.activations(tokens, activations));
         let times = |cost: Cost, count: usize| Cost { flops: cost.flops * count as f64, ..cost };
         let vae = &configs.vae;
-        let side = |own: usize| settings.vae_tile.map_or(own, |tile| own.min(tile)) as u64;
-        let widest = vae.block_out_channels[0] as u64 * side(task.size[0]) * side(task.size[1]);
-        let is_on_heap = widest * settings.dtype.dtype().size() as u64 <= ON_HEAP;
-        let kept =
-            |cost: Cost| if is_on_heap { Cost { bytes: cost.bytes + cost.bytes / KEPT_PART, ..cost } } else { cost };
         Costs {
             transformer: self.weights.transformer(configs.transformer.num_layers, settings),
             text_encoder: self.weights.text_encoder(&configs.text_encoder, settings),
             vae: self.weights.vae(settings),
             text: texts.fold(Cost::default(), Cost::then),
-            control: times(kept(vae.encode_activations(task.size, settings.vae_tile, activations)), task.controls),
+            control: times(vae.encode_activations(task.size, settings.vae_tile, activations), task.controls),
             step,
-            decode: times(kept(vae.decode_activations(task.size, settings.vae_tile, activations)), task.images),
+            decode: times(vae.decode_activations(task.size, settings.vae_tile, activations), task.images),
         }
     }
 
