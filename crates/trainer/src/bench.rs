@@ -13,7 +13,7 @@ use crate::{
     error::Result,
     optimizer::Gradients,
     samples::MicroBatch,
-    step::{TrainingModel, inputs},
+    step::{GradientSink, forward_backward, inputs},
 };
 
 pub use cogview4_model::memory::peak_resident_bytes as peak_memory_bytes;
@@ -77,8 +77,9 @@ impl TransformerBench {
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn train(&self, recompute: bool) -> Result<()> {
-        let model = TrainingModel::new(&self.model, self.dtype, recompute);
-        model.forward_backward(&self.batch, 1.0, &mut Gradients::default())?;
+        let mut gradients = Gradients::default();
+        let mut sink = GradientSink { gradients: &mut gradients, weight: 1.0, update: None };
+        forward_backward(self.model.clone(), &self.batch, (self.dtype, recompute), &mut sink)?;
         Ok(())
     }
 

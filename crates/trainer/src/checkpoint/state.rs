@@ -24,6 +24,9 @@ pub(crate) struct TrainState {
     pub recipe: Recipe,
     /// Hash of the rows.
     pub data_hash: String,
+    /// The norm of the step's gradients, where the next step is clipped by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_norm: Option<f32>,
     /// Where it ran.
     pub machine: Option<Machine>,
 }

@@ -233,6 +233,9 @@ pub struct Args {
     /// Keep no f32 masters of weights in bfloat16: each step is rounded at random
     #[arg(long)]
     pub stochastic_rounding: bool,
+    /// Update each block as soon as its gradients are there, clipped by the norm of the step before
+    #[arg(long)]
+    pub optimizer_in_backward: bool,
     /// Where masters and moments are kept: none, cpu, disk [default: none]
     #[arg(long)]
     pub optimizer_offload: Option<OptimizerOffload>,

@@ -190,6 +190,7 @@ impl Args {
         }
         recipe.use_8bit_adam = self.use_8bit_adam;
         recipe.stochastic_rounding = self.stochastic_rounding;
+        recipe.optimizer_in_backward = self.optimizer_in_backward;
         recipe.only_target_transformer_blocks = self.only_target_transformer_blocks;
     }
 

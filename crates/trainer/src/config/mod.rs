@@ -196,6 +196,10 @@ impl TrainConfig {
         if !recipe.control && !validation.pairs.is_empty() {
             return Err(TrainError::setting("validation_image", "a base model is trained, which follows none"));
         }
+        if recipe.optimizer_in_backward && !self.gradient_checkpointing {
+            let reason = "blocks have gradients one after another only with `gradient_checkpointing`";
+            return Err(TrainError::setting("optimizer_in_backward", reason));
+        }
         if self.report_to.contains(&TrackerKind::Wandb) {
             trackers::check_project(&self.tracker_project_name)?;
         }

@@ -50,6 +50,9 @@ pub struct Recipe {
     /// Whether parameters in bfloat16 have no f32 masters, and steps are rounded at random.
     #[serde(default)]
     pub stochastic_rounding: bool,
+    /// Whether a block is updated as soon as its gradients are there, clipped by the norm of the step before.
+    #[serde(default)]
+    pub optimizer_in_backward: bool,
     /// Whether only the blocks and the patch embedding are trained.
     pub only_target_transformer_blocks: bool,
     /// Whether a control model is trained. Without control it is the base model that learns pictures from captions;
@@ -133,6 +136,7 @@ impl Default for Recipe {
             compute_dtype: ComputeDtype::Float32,
             use_8bit_adam: false,
             stochastic_rounding: false,
+            optimizer_in_backward: false,
             only_target_transformer_blocks: false,
             control: true,
         }

@@ -1,7 +1,5 @@
 //! AdamW as `torch.optim.AdamW` computes it (Loshchilov and Hutter, arXiv:1711.05101), in one pass over memory.
 
-use std::collections::BTreeSet;
-
 use burn::{
     module::Module,
     tensor::{DType, TensorData},
@@ -96,15 +94,27 @@ impl AdamW {
 
     /// All parameters in another type, to be written; see [`widen`](Self::widen).
     pub(crate) fn values<'a, M: Module>(&'a self, model: &M, dtype: DType) -> Vec<(String, TensorSource<'a>)> {
-        let sources = parameter_sources(model, Some(dtype)).into_iter();
-        let values = |(key, source): (String, TensorSource<'static>)| {
-            let Some(master) = self.state.master_of(&key) else { return (key, source) };
-            let shape = source.shape().to_vec();
-            let of_shape = shape.clone();
-            let read = move || TensorData::new(master.to_vec(), of_shape);
-            (key, TensorSource::new(dtype, shape, read))
+        let value = |(key, source): (String, TensorSource<'static>)| match self.master(&key, &source, dtype) {
+            Some(master) => (key, master),
+            None => (key, source),
         };
-        sources.map(values).collect()
+        parameter_sources(model, Some(dtype)).into_iter().map(value).collect()
+    }
+
+    /// The f32 values of all parameters that have any, for a checkpoint: masters, and parameters that are f32 themselves.
+    pub(crate) fn masters<'a, M: Module>(&'a self, model: &M) -> Vec<(String, TensorSource<'a>)> {
+        let value = |(key, source): (String, TensorSource<'static>)| {
+            let master = self.master(&key, &source, DType::F32);
+            let own = (source.dtype() == DType::F32).then_some(source);
+            Some((key, master.or(own)?))
+        };
+        parameter_sources(model, None).into_iter().filter_map(value).collect()
+    }
+
+    /// The master of a parameter as a tensor of its shape.
+    fn master<'a>(&'a self, key: &str, parameter: &TensorSource<'_>, dtype: DType) -> Option<TensorSource<'a>> {
+        let (values, shape) = (self.state.master_of(key)?, parameter.shape().to_vec());
+        Some(TensorSource::new(dtype, shape.clone(), move || TensorData::new(values.to_vec(), shape)))
     }
 
     /// Makes step `number`, the first is 1: updates each parameter that has a gradient, and says whether all of them,
@@ -122,33 +132,34 @@ impl AdamW {
         number: usize,
         learning_rate: f64,
         model: M,
+        gradients: Gradients,
+    ) -> Result<(M, bool)> {
+        self.step_part(number, learning_rate, "", model, gradients)
+    }
+
+    /// As [`step`](Self::step), of a part of a model whose keys begin with `prefix`.
+    pub(crate) fn step_part<M: Module>(
+        &mut self,
+        number: usize,
+        learning_rate: f64,
+        prefix: &str,
+        part: M,
         mut gradients: Gradients,
     ) -> Result<(M, bool)> {
         let scalars = Scalars::new(&self.config, number, learning_rate);
         let mut is_finite = Ok(true);
-        let model = map_parameters(model, |key, mut parameter| {
-            if let (Some(gradient), Ok(all)) = (gradients.remove_scaled(key), &mut is_finite) {
+        let part = map_parameters(part, |key, mut parameter| {
+            let key = format!("{prefix}{key}");
+            if let (Some(gradient), Ok(all)) = (gradients.remove_scaled(&key), &mut is_finite) {
                 assert_eq!(parameter.num_elements(), gradient.len(), "{key}");
-                match self.state.lend(key, &mut parameter, CHUNK, number) {
+                match self.state.lend(&key, &mut parameter, CHUNK, number) {
                     Ok(chunks) => *all &= scalars.update_all(chunks, &gradient),
                     Err(error) => is_finite = Err(error),
                 }
             }
             parameter
         });
-        is_finite.map(|is_finite| (model, is_finite))
-    }
-
-    /// The f32 values of all parameters that have any, for a checkpoint: masters, and parameters that are f32 themselves.
-    pub(crate) fn masters<'a, M: Module>(&'a self, model: &M) -> Vec<(String, TensorSource<'a>)> {
-        let mut values = self.values(model, DType::F32);
-        let narrow: BTreeSet<String> = parameter_sources(model, None)
-            .into_iter()
-            .filter(|(key, source)| source.dtype() != DType::F32 && self.state.master_of(key).is_none())
-            .map(|(key, _)| key)
-            .collect();
-        values.retain(|(key, _)| !narrow.contains(key));
-        values
+        is_finite.map(|is_finite| (part, is_finite))
     }
 
     /// Puts the moments of a parameter of so many values back, as a checkpoint has them.

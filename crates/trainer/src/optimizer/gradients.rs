@@ -34,6 +34,26 @@ impl Default for Gradients {
     }
 }
 
+/// The norms of gradients, by key.
+#[derive(Debug, Default)]
+pub(crate) struct Norms {
+    squares: BTreeMap<String, f64>,
+    factor: f64,
+}
+
+impl Norms {
+    /// Adds those of other keys.
+    pub(crate) fn add(&mut self, others: Self) {
+        self.squares.extend(others.squares);
+        self.factor = others.factor;
+    }
+
+    /// The norm of all together.
+    pub(crate) fn joint(&self) -> f64 {
+        self.squares.values().sum::<f64>().sqrt() * self.factor
+    }
+}
+
 /// The gradient of a parameter, to be multiplied with a factor.
 #[derive(Debug)]
 pub(super) struct ScaledGradient {
@@ -59,7 +79,12 @@ impl ScaledGradient {
 impl Gradients {
     /// Takes all gradients of a model's parameters that a backward pass gave; they count `weight`.
     pub fn take(&mut self, model: &impl Module, pass: BackwardPass, weight: f32) {
-        for_each_gradient(model, pass, |key, data| self.add(key, data, weight));
+        self.take_part("", model, pass, weight);
+    }
+
+    /// As [`take`](Self::take), of a part of a model whose keys begin with `prefix`.
+    pub(crate) fn take_part(&mut self, prefix: &str, part: &impl Module, pass: BackwardPass, weight: f32) {
+        for_each_gradient(part, pass, |key, data| self.add(&format!("{prefix}{key}"), data, weight));
     }
 
     fn add(&mut self, key: &str, data: TensorData, weight: f32) {
@@ -81,16 +106,33 @@ impl Gradients {
     ///
     /// Summed in chunks of fixed size that are added in order, so that it repeats bit for bit.
     pub fn clip_norm(&mut self, max_norm: f64) -> f64 {
+        let norm = self.norms().joint();
+        self.scale_to(max_norm, norm);
+        norm
+    }
+
+    /// The norms of all gradients.
+    pub(crate) fn norms(&self) -> Norms {
         let square = |values: &[f32]| values.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
         let sums = |data: &TensorData| -> f64 {
             let (values, count) = (values(data), data.num_elements().div_ceil(CHUNK));
             let chunks = (0..count).into_par_iter().map(|index| square(&values.chunk(index)));
             chunks.collect::<Vec<_>>().into_iter().sum()
         };
-        let norm = self.sums.values().map(sums).sum::<f64>().sqrt() * f64::from(self.factor);
-        // Nothing is multiplied yet: who takes a gradient out goes over all of it anyway.
+        let squares = self.sums.iter().map(|(key, data)| (key.clone(), sums(data))).collect();
+        Norms { squares, factor: f64::from(self.factor) }
+    }
+
+    /// Scales all gradients as those of a joint norm have to be for it to be at most `max_norm`. Nothing is multiplied yet:
+    /// who takes a gradient out goes over all of it anyway.
+    pub(crate) fn scale_to(&mut self, max_norm: f64, norm: f64) {
         self.factor *= (max_norm / (norm + 1e-6)).min(1.0) as f32;
-        norm
+    }
+
+    /// Those whose keys begin with `prefix`, and the others.
+    pub(crate) fn split(self, prefix: &str) -> (Self, Self) {
+        let (own, others) = self.sums.into_iter().partition(|(key, _)| key.starts_with(prefix));
+        (Self { sums: own, factor: self.factor }, Self { sums: others, factor: self.factor })
     }
 
     /// Takes one out, as f32.

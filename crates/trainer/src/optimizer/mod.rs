@@ -10,6 +10,7 @@ mod tests;
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use gradients::Gradients;
+pub(crate) use gradients::Norms;
 pub use state::{StateOptions, StatePlace};
 
 pub(crate) use state::{BLOCK, MOMENTS, SCALES, StoredMoment};

@@ -27,7 +27,7 @@ use crate::{
     optimizer::{AdamW, Gradients},
     samples::{BatchMaker, Loader},
     schedule::order::SampleOrder,
-    step::{TrainingModel, dump},
+    step::{GradientSink, UpdateAtOnce, dump, forward_backward},
     stop::StopFlag,
     trackers::{Shown, Trackers},
 };
@@ -64,6 +64,8 @@ pub struct Trainer {
     /// Optimiser steps made: the clock of the run.
     step: usize,
     total_steps: usize,
+    /// The norm of the gradients of the step before, where the next one is clipped by it.
+    last_norm: Option<f32>,
 }
 
 /// What a run has come to.
@@ -109,8 +111,10 @@ impl Trainer {
         let setup::Planned { order, total_steps } = setup::check(&config, &mut opened, data.train.len())?;
         let packed = setup::pack(&config, &mut opened, data, &stop)?;
         let (model, optimizer) = setup::load(&config, &opened, order.seed)?;
-        let step = opened.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.state.step);
-        Ok(Self { config, stop, opened, packed, model: Some(model), optimizer, order, memory, step, total_steps })
+        let state = opened.checkpoint.as_ref().map(|checkpoint| &checkpoint.state);
+        let (step, last_norm) = state.map_or((0, None), |state| (state.step, state.last_norm));
+        let model = Some(model);
+        Ok(Self { config, stop, opened, packed, model, optimizer, order, memory, step, total_steps, last_norm })
     }
 
     /// What a person should know before the run begins: checkpoints that were passed over, another kind of machine.
@@ -201,11 +205,15 @@ impl Trainer {
     /// Makes one optimiser step.
     fn step(&mut self, loader: &mut Loader) -> Result<StepMetrics> {
         let start = Instant::now();
-        let recipe = self.config.recipe.clone();
+        let (recipe, number) = (self.config.recipe.clone(), self.step + 1);
+        let computed = (recipe.compute_dtype, self.config.gradient_checkpointing);
+        let lr = recipe.schedule.at(self.step, self.total_steps);
         let samples = self.order.step(self.step);
-        let model = TrainingModel::new(self.model(), recipe.compute_dtype, self.config.gradient_checkpointing);
+        let micros: Vec<_> = samples.chunks(recipe.train_batch_size).collect();
+        let mut model = self.model.take().expect("invariant: there between steps");
         let (mut loss, mut gradients, mut waited) = (0.0, Gradients::default(), Duration::ZERO);
-        for (number, micro) in samples.chunks(recipe.train_batch_size).enumerate() {
+        let mut updated = None;
+        for (index, micro) in micros.iter().enumerate() {
             let waiting = Instant::now();
             let encoded =
                 micro.iter().map(|&sample| loader.next(sample, &self.packed.encoder)).collect::<Result<Vec<_>>>()?;
@@ -213,32 +221,50 @@ impl Trainer {
             let batch = self.batch_maker().make(&encoded);
             // Each sample of the step counts the same, also where the last micro-batch is short.
             let weight = micro.len() as f64 / samples.len() as f64;
-            let output = model.forward_backward(&batch, weight as f32, &mut gradients)?;
-            if let (0, 0, Some(path)) = (self.step, number, &self.config.dump_step) {
+            // Gradients are complete with the last micro-batch.
+            let is_at_once = recipe.optimizer_in_backward && index + 1 == micros.len();
+            let last_norm = self.last_norm.map(f64::from);
+            let clip = (recipe.max_grad_norm, last_norm);
+            let update = match is_at_once {
+                true => Some(UpdateAtOnce::new(&mut self.optimizer, (number, lr), clip)),
+                false => None,
+            };
+            let mut sink = GradientSink { gradients: &mut gradients, weight: weight as f32, update };
+            let output;
+            (model, output) = forward_backward(model, &batch, computed, &mut sink)?;
+            updated = sink.update.map(UpdateAtOnce::finish);
+            if let (0, 0, Some(path)) = (self.step, index, &self.config.dump_step) {
                 dump(path, &batch, &output)?;
             }
             loss += output.loss * weight;
         }
-        drop(model);
-        let step = self.step + 1;
-        let diverged = |what| TrainError::Diverged { step, what };
+        let diverged = |what| TrainError::Diverged { step: number, what };
         if !loss.is_finite() {
             return Err(diverged("the loss is"));
         }
-        let grad_norm = gradients.clip_norm(recipe.max_grad_norm);
+        let grad_norm = match &updated {
+            Some((norm, _)) => *norm,
+            None => gradients.clip_norm(recipe.max_grad_norm),
+        };
         if !grad_norm.is_finite() {
             return Err(diverged("the norm of the gradients is"));
         }
-        let lr = recipe.schedule.at(self.step, self.total_steps);
-        let model = self.model.take().expect("invariant: there between steps");
-        let (model, is_finite) = self.optimizer.step(step, lr, model, gradients)?;
+        let is_finite = match updated {
+            Some((_, is_finite)) => is_finite,
+            None => {
+                let is_finite;
+                (model, is_finite) = self.optimizer.step(number, lr, model, gradients)?;
+                is_finite
+            }
+        };
         self.model = Some(model);
         if !is_finite {
             return Err(diverged("a weight or moment is"));
         }
-        self.step = step;
+        self.step = number;
+        self.last_norm = recipe.optimizer_in_backward.then_some(grad_norm as f32);
         Ok(StepMetrics {
-            step,
+            step: number,
             loss,
             lr,
             grad_norm,
@@ -274,6 +300,7 @@ impl Trainer {
             total_steps: depends.then_some(self.total_steps),
             recipe: self.config.recipe.clone(),
             data_hash: self.packed.rows.data_hash.clone(),
+            last_norm: self.last_norm,
             machine: Some(Machine::here(self.config.device)),
         };
         let saved = (self.model(), self.config.save_dtype);

@@ -3,6 +3,7 @@
 mod dump;
 mod output;
 mod recompute;
+mod sink;
 #[cfg(test)]
 mod tests;
 
@@ -10,54 +11,40 @@ use burn::{
     module::Module,
     tensor::{DType, Tensor, TensorData},
 };
-use cogview4_model::{CogView4Transformer, ComputeDtype, Result, transformer::TransformerInputs};
+use cogview4_model::{CogView4Transformer, ComputeDtype, transformer::TransformerInputs};
 
-use crate::{optimizer::Gradients, samples::MicroBatch};
+use crate::{error::Result, samples::MicroBatch};
 
 pub(crate) use dump::dump;
 pub(crate) use output::StepOutput;
+pub(crate) use sink::{GradientSink, UpdateAtOnce};
 
-/// The model twice, of which one computes gradients; they share the parameters.
-pub(crate) struct TrainingModel {
-    plain: CogView4Transformer,
-    autodiff: CogView4Transformer,
-    dtype: ComputeDtype,
-    recompute: bool,
-}
-
-impl TrainingModel {
-    /// Of a model in the type that is computed in. With `recompute`, blocks are computed again in the backward pass.
-    pub(crate) fn new(model: &CogView4Transformer, dtype: ComputeDtype, recompute: bool) -> Self {
-        Self { autodiff: model.clone().train(), plain: model.clone(), dtype, recompute }
+/// Computes the loss, in f32, and hands the gradients of the mean loss to the sink. The model is in this type; with
+/// `recompute`, its blocks are computed again in the backward pass. It is given back, changed where the sink changes it.
+pub(crate) fn forward_backward(
+    model: CogView4Transformer,
+    batch: &MicroBatch,
+    (dtype, recompute): (ComputeDtype, bool),
+    sink: &mut GradientSink<'_>,
+) -> Result<(CogView4Transformer, StepOutput)> {
+    let samples = batch.timesteps.len();
+    let loss = |output: Tensor<4>| {
+        let output = output.cast(DType::F32);
+        let target = Tensor::from_inner(batch.noise.clone() - batch.image_latents.clone());
+        let weights = TensorData::new(batch.loss_weights.clone(), [samples, 1]);
+        let weights = Tensor::<2>::from_data(weights, &output.device());
+        let loss = (squares(output.clone(), target) * weights).mean();
+        let value = f64::from(loss.clone().into_scalar::<f32>());
+        (loss, StepOutput { loss: value, model_output: output.inner().into_data() })
+    };
+    let inputs = inputs(&model, batch, dtype).from_inner();
+    if recompute {
+        return recompute::forward_backward(model, inputs, sink, loss);
     }
-
-    /// Computes the loss, in f32, and adds the gradients of the mean loss, which count `weight`.
-    pub(crate) fn forward_backward(
-        &self,
-        batch: &MicroBatch,
-        weight: f32,
-        gradients: &mut Gradients,
-    ) -> Result<StepOutput> {
-        let model = &self.autodiff;
-        let samples = batch.timesteps.len();
-        let loss = |output: Tensor<4>| {
-            let output = output.cast(DType::F32);
-            let target = Tensor::from_inner(batch.noise.clone() - batch.image_latents.clone());
-            let weights = TensorData::new(batch.loss_weights.clone(), [samples, 1]);
-            let weights = Tensor::<2>::from_data(weights, &output.device());
-            let loss = (squares(output.clone(), target) * weights).mean();
-            let value = f64::from(loss.clone().into_scalar::<f32>());
-            (loss, StepOutput { loss: value, model_output: output.inner().into_data() })
-        };
-        let inputs = inputs(model, batch, self.dtype).from_inner();
-        if self.recompute {
-            let take = |pass| gradients.take(model, pass, weight);
-            return recompute::forward_backward((model, &self.plain), inputs, take, loss);
-        }
-        let (loss, output) = loss(model.forward(inputs)?);
-        gradients.take(model, loss.backward(), weight);
-        Ok(output)
-    }
+    let recorded = model.clone().train();
+    let (loss, output) = loss(recorded.forward(inputs)?);
+    sink.add(&recorded, loss.backward());
+    Ok((model, output))
 }
 
 /// The loss of each sample, unweighted, of a model that is not on an autodiff device.

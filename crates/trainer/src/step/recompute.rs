@@ -1,64 +1,75 @@
 //! `--gradient_checkpointing`: forward without a graph, keeping each block's input; then, from the last block to the
 //! first, each block again with a graph of its own. At any time the graph of one block is alive.
 
-use burn::tensor::{Gradients, Tensor};
+use burn::{
+    module::Module,
+    tensor::{Gradients, Tensor},
+};
 use cogview4_model::{
-    CogView4Transformer, Result,
+    CogView4Transformer,
     transformer::{BlockContext, BlockState, TransformerInputs},
 };
 
-/// Runs the model, hands the output to `loss`, and hands the gradients to `take` block by block. `model` is on the
-/// autodiff device, `plain` the same parameters without it.
+use super::GradientSink;
+use crate::error::Result;
+
+/// Runs the model, hands the output to `loss`, and hands the gradients to the sink block by block. The model is not on the
+/// autodiff device: each part goes there when it is its turn.
 ///
 /// # Errors
-/// A block that has to be read and cannot.
+/// A block that has to be read and cannot, or what the sink refuses.
 ///
 /// # Panics
 /// When the inputs do not fit the model, as its `forward`.
-pub(crate) fn forward_backward<T>(
-    (model, plain): (&CogView4Transformer, &CogView4Transformer),
+pub(super) fn forward_backward<T>(
+    mut model: CogView4Transformer,
     inputs: TransformerInputs<'_>,
-    mut take: impl FnMut(Gradients),
+    sink: &mut GradientSink<'_>,
     loss: impl FnOnce(Tensor<4>) -> (Tensor<1>, T),
-) -> Result<T> {
+) -> Result<(CogView4Transformer, T)> {
     // 1. What is before the blocks keeps its graph; it is small
-    let (embedded, context) = model.embed(inputs);
+    let outside = model.outside().train();
+    let (embedded, context) = outside.embed(inputs);
     let plain_context = context.clone().inner();
 
     // 2. Blocks without a graph
     let mut state = embedded.clone().inner();
-    let mut block_inputs = Vec::with_capacity(plain.num_blocks());
-    for index in 0..plain.num_blocks() {
+    let mut block_inputs = Vec::with_capacity(model.num_blocks());
+    for index in 0..model.num_blocks() {
         block_inputs.push(state.clone());
-        state = plain.block(index)?.forward(state, &plain_context);
+        state = model.block(index)?.forward(state, &plain_context);
     }
 
     // 3. What is behind the blocks, and the loss
     let (state, leaf_context) = (state.leaf(), plain_context.leaf());
-    let (loss, result) = loss(model.head(state.clone(), &leaf_context));
+    let (loss, result) = loss(outside.head(state.clone(), &leaf_context));
     let gradients = loss.backward();
     let mut of_temb = leaf_context.temb.grad(&gradients);
     let mut of_state = StateGradient::of(&state, &gradients);
     drop((state, leaf_context));
-    take(gradients);
+    sink.add(&outside, gradients);
 
     // 4. Blocks again, the last first
     for (index, input) in block_inputs.into_iter().enumerate().rev() {
         let (state, leaf_context) = (input.leaf(), plain_context.leaf());
-        let output = model.block(index)?.forward(state.clone(), &leaf_context);
+        let block = model.block(index)?.clone().train();
+        let output = block.forward(state.clone(), &leaf_context);
         let gradients = of_state.dot(output).expect("invariant: a block's output has a gradient").backward();
         of_temb = add(of_temb, leaf_context.temb.grad(&gradients));
         of_state = StateGradient::of(&state, &gradients);
         drop((state, leaf_context));
-        take(gradients);
+        sink.add_block(index, &block, gradients);
+        drop(block);
+        model = sink.block_is_complete(index, model)?;
     }
 
     // 5. What is before the blocks
     let of_context = of_temb.map(|gradient| (context.temb * Tensor::from_inner(gradient)).sum());
     if let Some(surrogate) = add(of_state.dot(embedded), of_context) {
-        take(surrogate.backward());
+        sink.add(&outside, surrogate.backward());
     }
-    Ok(result)
+    drop(outside);
+    Ok((sink.all_is_complete(model)?, result))
 }
 
 /// Gradients of a state; what nothing depends on has none.

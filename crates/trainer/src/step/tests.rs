@@ -7,7 +7,7 @@ use cogview4_model::{
     weights::{cast_parameters, set_trained},
 };
 
-use super::{StepOutput, TrainingModel};
+use super::{GradientSink, StepOutput, forward_backward};
 use crate::{
     optimizer::{AdamW, AdamWConfig, Gradients},
     samples::MicroBatch,
@@ -66,7 +66,8 @@ fn run_step(
 ) -> (StepOutput, Values) {
     let mut gradients = Gradients::default();
     let model = cast_parameters(model.clone(), dtype.dtype());
-    let output = TrainingModel::new(&model, dtype, recompute).forward_backward(batch, 1.0, &mut gradients).unwrap();
+    let mut sink = GradientSink { gradients: &mut gradients, weight: 1.0, update: None };
+    let (_, output) = forward_backward(model, batch, (dtype, recompute), &mut sink).unwrap();
     let keys: Vec<String> = gradients.keys().map(String::from).collect();
     let values = keys.into_iter().map(|key| {
         let values = gradients.remove(&key).unwrap();
@@ -169,9 +170,10 @@ fn ten_losses_and_gradient_norms() {
             let mut optimizer = AdamW::new(AdamWConfig::default());
             for (number, seed) in expected["seeds"].as_array().unwrap().iter().enumerate() {
                 let (batch, mut gradients) = (drawn(&batch, seed.as_u64().unwrap()), Gradients::default());
-                let training = TrainingModel::new(&model, F32, recompute);
-                let loss = training.forward_backward(&batch, 1.0, &mut gradients).unwrap().loss;
-                drop(training);
+                let mut sink = GradientSink { gradients: &mut gradients, weight: 1.0, update: None };
+                let output;
+                (model, output) = forward_backward(model, &batch, (F32, recompute), &mut sink).unwrap();
+                let loss = output.loss;
                 let norm = gradients.clip_norm(max_norm);
                 for (what, found, expected) in [("loss", loss, losses[number]), ("norm", norm, norms[number])] {
                     let distance = (found / expected - 1.0).abs();

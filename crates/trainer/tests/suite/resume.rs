@@ -50,8 +50,16 @@ fn assert_same(workplace: &Workplace, expected: &str, found: &str) {
 }
 
 /// The optimiser's state as small as it gets, and on the disk.
-const SMALL: &[&str] =
-    &["--mixed_precision", "bf16", "--use_8bit_adam", "--stochastic_rounding", "--optimizer_offload", "disk"];
+const SMALL: &[&str] = &[
+    "--mixed_precision",
+    "bf16",
+    "--use_8bit_adam",
+    "--stochastic_rounding",
+    "--optimizer_offload",
+    "disk",
+    "--gradient_checkpointing",
+    "--optimizer_in_backward",
+];
 
 #[test]
 fn killed_at_any_moment() {
@@ -93,6 +101,37 @@ fn is_killed_and_goes_on(more: &[&str]) {
     assert_same(&workplace, "whole", "cut");
     let scratch = workplace.path("cut/scratch");
     assert!(!scratch.exists() || fs::read_dir(scratch).unwrap().count() == 0, "nothing is left of what is scratch");
+}
+
+#[test]
+fn when_blocks_are_updated_changes_nothing_but_the_clipping() {
+    let workplace = Workplace::new();
+    let run = |output: &str, flags: &[&str]| {
+        let common = ["--gradient_checkpointing", "--output_dir", output, "--max_grad_norm"];
+        workplace.succeeds(&[FLAGS, &common, flags].concat());
+    };
+    for dtype in ["no", "bf16"] {
+        let [after, within] = ["after", "within"].map(|name| format!("{name}-{dtype}"));
+        run(&after, &["1e6", "--mixed_precision", dtype]);
+        run(&within, &["1e6", "--mixed_precision", dtype, "--optimizer_in_backward"]);
+        for file in ["diffusion_pytorch_model.safetensors", &format!("{LAST}/optimizer.safetensors")] {
+            let [after, within] = [&after, &within].map(|folder| workplace.bytes(&format!("{folder}/{file}")));
+            assert!(after == within, "{dtype}: {file}");
+        }
+        assert_eq!(workplace.metrics(&after), workplace.metrics(&within));
+    }
+    // Where it is clipped, the first step's norm is the same, and the next ones are near.
+    run("exact", &["0.1"]);
+    run("before", &["0.1", "--optimizer_in_backward"]);
+    let norms = |output: &str| -> Vec<f64> {
+        let lines = workplace.metrics(output);
+        let norm = |line: &String| serde_json::from_str::<serde_json::Value>(line).unwrap()["grad_norm"].as_f64();
+        lines.iter().map(|line| norm(line).unwrap()).collect()
+    };
+    let (exact, before) = (norms("exact"), norms("before"));
+    assert_eq!(exact[0], before[0]);
+    assert_ne!(exact, before);
+    assert!(exact.iter().zip(&before).all(|(a, b)| (a / b - 1.0).abs() < 0.1), "{exact:?} {before:?}");
 }
 
 #[test]

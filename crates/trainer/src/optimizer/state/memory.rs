@@ -54,8 +54,10 @@ impl Memory {
         let bytes = count * size_of::<T>();
         let Some(Scratch { folder, file, length }) = &mut self.file else {
             let mapped = MmapMut::map_anon(bytes);
-            let failed = |error| TrainError::setting("max_memory", format!("{bytes} bytes are not to be had: {error}"));
-            return mapped.map_err(failed);
+            return mapped.map_err(|error| {
+                let reason = format!("{bytes} bytes of memory are not to be had ({error}): `disk` needs less");
+                TrainError::setting("optimizer_offload", reason)
+            });
         };
         let start = *length;
         *length = (start + bytes as u64).next_multiple_of(ALIGNMENT);

@@ -1,0 +1,106 @@
+//! Where gradients go while a backward pass gives them: kept until it is over, or used at once.
+
+use burn::{module::Module, tensor::Gradients as BackwardPass};
+use cogview4_model::CogView4Transformer;
+
+use crate::{
+    error::Result,
+    optimizer::{AdamW, Gradients, Norms},
+};
+
+/// Takes gradients, part of the model by part.
+pub(crate) struct GradientSink<'a> {
+    /// The sums of all parts that were not used yet.
+    pub gradients: &'a mut Gradients,
+    /// What those of this pass count.
+    pub weight: f32,
+    /// Uses those of a part as soon as they are complete.
+    pub update: Option<UpdateAtOnce<'a>>,
+}
+
+/// A step of the optimiser that is made part by part, while the backward pass goes on.
+pub(crate) struct UpdateAtOnce<'a> {
+    optimizer: &'a mut AdamW,
+    number: usize,
+    learning_rate: f64,
+    max_grad_norm: f64,
+    last_norm: Option<f64>,
+    /// Of what was updated.
+    norms: Norms,
+    /// Whether all that was updated is finite.
+    is_finite: bool,
+}
+
+/// The keys of a block.
+fn prefix(index: usize) -> String {
+    format!("transformer_blocks.{index}.")
+}
+
+impl GradientSink<'_> {
+    /// Adds the gradients of a block.
+    pub(super) fn add_block(&mut self, index: usize, block: &impl Module, pass: BackwardPass) {
+        self.gradients.take_part(&prefix(index), block, pass, self.weight);
+    }
+
+    /// Adds the gradients of a model, or of what of it is not in a block.
+    pub(super) fn add(&mut self, model: &impl Module, pass: BackwardPass) {
+        self.gradients.take(model, pass, self.weight);
+    }
+
+    /// The gradients of a block are complete, and nobody else holds it.
+    pub(super) fn block_is_complete(
+        &mut self,
+        index: usize,
+        model: CogView4Transformer,
+    ) -> Result<CogView4Transformer> {
+        let (gradients, prefix) = (std::mem::take(self.gradients), prefix(index));
+        match &mut self.update {
+            None => {
+                *self.gradients = gradients;
+                Ok(model)
+            }
+            Some(update) => {
+                let (own, others) = gradients.split(&prefix);
+                *self.gradients = others;
+                model.map_block(index, |block| update.step(&prefix, block, own))
+            }
+        }
+    }
+
+    /// All gradients are complete, and nobody else holds the model.
+    pub(super) fn all_is_complete(&mut self, model: CogView4Transformer) -> Result<CogView4Transformer> {
+        match &mut self.update {
+            None => Ok(model),
+            Some(update) => {
+                let rest = std::mem::take(self.gradients);
+                model.map_outside(|outside| update.step("", outside, rest))
+            }
+        }
+    }
+}
+
+impl<'a> UpdateAtOnce<'a> {
+    /// Makes step `number`, the first is 1. How much gradients are scaled is decided by the norm of the step before, as
+    /// this step's is known only when all is over; without one, by each part's own.
+    pub(crate) fn new(
+        optimizer: &'a mut AdamW,
+        (number, learning_rate): (usize, f64),
+        (max_grad_norm, last_norm): (f64, Option<f64>),
+    ) -> Self {
+        Self { optimizer, number, learning_rate, max_grad_norm, last_norm, norms: Norms::default(), is_finite: true }
+    }
+
+    /// The norm of all gradients, unscaled, and whether all that was updated is finite.
+    pub(crate) fn finish(self) -> (f64, bool) {
+        (self.norms.joint(), self.is_finite)
+    }
+
+    fn step<M: Module>(&mut self, prefix: &str, part: M, mut gradients: Gradients) -> Result<M> {
+        let own = gradients.norms();
+        gradients.scale_to(self.max_grad_norm, self.last_norm.unwrap_or_else(|| own.joint()));
+        self.norms.add(own);
+        let (part, is_finite) = self.optimizer.step_part(self.number, self.learning_rate, prefix, part, gradients)?;
+        self.is_finite &= is_finite;
+        Ok(part)
+    }
+}
