@@ -35,7 +35,12 @@ fn check(config: &TrainConfig, parameters: u64, available: Option<u64>) -> Resul
 fn bytes_of(config: &TrainConfig, parameters: u64) -> u64 {
     let recipe = &config.recipe;
     let narrow = recipe.compute_dtype.dtype().size() as u64;
-    let gradients = if recipe.gradient_accumulation_steps == 1 { narrow } else { 4 };
+    let gradients = match recipe.gradient_accumulation_steps {
+        // Those of one block count little beside the model.
+        1 if recipe.optimizer_in_backward => 0,
+        1 => narrow,
+        _ => 4,
+    };
     let weights = if config.device.is_cpu() { narrow } else { 0 };
     let state = match config.scratch_folder() {
         None => state_bytes(recipe, parameters),
@@ -63,6 +68,7 @@ pub(super) fn moment_bytes(recipe: &Recipe, parameters: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::OptimizerOffload;
 
     #[test]
     fn a_model_that_does_not_fit_is_refused() {
@@ -71,5 +77,19 @@ mod tests {
         check(&config, u64::MAX, None).expect("nobody knows");
         let error = check(&config, 1000, Some(15_999)).expect_err("too little").to_string();
         assert!(error.contains("16000 bytes") && error.contains("15999 are free"), "{error}");
+    }
+
+    #[test]
+    fn what_is_kept_decides_what_is_needed() {
+        let mut config = TrainConfig::new("model", "out");
+        config.recipe.compute_dtype = ComputeDtype::BFloat16;
+        assert_eq!(bytes_of(&config, 256), 256 * (2 + 2 + 4 + 8));
+        config.recipe.use_8bit_adam = true;
+        assert_eq!(bytes_of(&config, 256), 256 * (2 + 2 + 4 + 2) + 2 * 4);
+        config.recipe.stochastic_rounding = true;
+        config.recipe.optimizer_in_backward = true;
+        assert_eq!(bytes_of(&config, 256), 256 * (2 + 2) + 2 * 4);
+        config.optimizer_offload = OptimizerOffload::Disk;
+        assert_eq!(bytes_of(&config, 256), 256 * 2);
     }
 }
