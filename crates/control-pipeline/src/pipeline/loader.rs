@@ -176,8 +176,8 @@ impl<C: Conditioning> PipelineLoader<C> {
     /// needed or the other way round, or a device that is not there.
     pub fn load(self) -> Result<DiffusionPipeline<C>> {
         let plan = match self.settings.placement {
-            Placement::Budget(_) => Some(self.default_planner()?.plan(&self.settings)),
-            Placement::Resident | Placement::Streamed => None,
+            Placement::Resident => None,
+            Placement::Streamed | Placement::Budget(_) => Some(self.default_planner()?.plan(&self.settings)),
         };
         self.load_planned(plan)
     }
@@ -217,11 +217,8 @@ impl<C: Conditioning> PipelineLoader<C> {
         };
         let options = WeightOptions { is_mapped: true, int8, ..WeightOptions::new(dtype, &device) };
         let blocks = |resident_blocks| WeightOptions { resident_blocks, ..options.clone() };
-        let [transformer, text_encoder] = match (&plan, settings.placement) {
-            (Some(plan), _) => plan.resident_blocks.map(Some),
-            (None, Placement::Resident) => [None; 2],
-            (None, Placement::Streamed | Placement::Budget(_)) => [Some(0); 2],
-        };
+        // Without a plan all blocks stay in memory.
+        let [transformer, text_encoder] = plan.as_ref().map_or([None; 2], |plan| plan.resident_blocks.map(Some));
         let mut vae = folder.load_vae(&options)?;
         if let Some(side) = settings.vae_tile {
             vae.set_tiling(Some(VaeTiling::new(side, vae.config().scale_factor())));
