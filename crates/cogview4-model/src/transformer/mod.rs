@@ -7,6 +7,7 @@ mod block;
 mod config;
 mod embeddings;
 mod output;
+mod parts;
 mod state;
 
 use std::{path::Path, sync::Arc};
@@ -170,48 +171,6 @@ impl CogView4Transformer {
     /// Number of blocks.
     pub fn num_blocks(&self) -> usize {
         self.config.num_layers
-    }
-
-    /// What is not in a block, for [`embed`](Self::embed) and [`head`](Self::head): a model without blocks.
-    #[must_use]
-    pub fn outside(&self) -> Self {
-        let Self { patch_embed, time_condition_embed, norm_out, proj_out, config, .. } = self;
-        Self {
-            patch_embed: patch_embed.clone(),
-            time_condition_embed: time_condition_embed.clone(),
-            transformer_blocks: Vec::new(),
-            norm_out: norm_out.clone(),
-            proj_out: proj_out.clone(),
-            streamed: None,
-            config: config.clone(),
-        }
-    }
-
-    /// Replaces what is not in a block; `map` is given a model without blocks.
-    ///
-    /// # Errors
-    /// Those of `map`.
-    pub fn map_outside<E>(mut self, map: impl FnOnce(Self) -> Result<Self, E>) -> Result<Self, E> {
-        let transformer_blocks = std::mem::take(&mut self.transformer_blocks);
-        let streamed = self.streamed.take();
-        Ok(Self { transformer_blocks, streamed, ..map(self)? })
-    }
-
-    /// Replaces a block that is in memory.
-    ///
-    /// # Errors
-    /// Those of `map`.
-    ///
-    /// # Panics
-    /// When there is no such block in memory.
-    pub fn map_block<E>(
-        mut self,
-        index: usize,
-        map: impl FnOnce(TransformerBlock) -> Result<TransformerBlock, E>,
-    ) -> Result<Self, E> {
-        let block = map(self.transformer_blocks.remove(index))?;
-        self.transformer_blocks.insert(index, block);
-        Ok(self)
     }
 
     /// Predicts the velocity (noise minus picture), `[B, out_channels, H, W]`.

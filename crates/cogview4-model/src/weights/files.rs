@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use burn::tensor::{DType, TensorData};
@@ -13,7 +14,7 @@ use serde::Deserialize;
 use super::{int8::scale_key, shard::Shard};
 use crate::{
     error::{ModelError, Result},
-    ops::QuantizedMatrix,
+    ops::{QuantizedMatrix, SharedBytes},
 };
 
 /// Name of the weight files of models of diffusers, without what follows it.
@@ -176,7 +177,7 @@ impl WeightFiles {
         if info.dtype != Dtype::U8 {
             return Ok(None);
         }
-        Ok(Some(shard.read_bytes(info)?.as_ref().as_ref().to_vec()))
+        shard.read_bytes(info).map(Some)
     }
 
     /// Whether a tensor is a matrix in 8 bits, with its scales beside it.
@@ -202,7 +203,7 @@ impl WeightFiles {
         let (scale_shard, scales) = self.find(&scale_key(key))?;
         let [codes, scales] = [(shard, info), (scale_shard, scales)].map(|(shard, info)| match is_mapped {
             true => Ok(shard.part(info)),
-            false => shard.read_bytes(info),
+            false => shard.read_bytes(info).map(|bytes| Arc::new(bytes) as SharedBytes),
         });
         QuantizedMatrix::new(codes?, scales?, dims).map_err(named)
     }

@@ -70,14 +70,14 @@ impl Shard {
     }
 
     /// The bytes of a tensor in memory of their own.
-    pub(super) fn read_bytes(&self, info: &TensorInfo) -> Result<SharedBytes> {
+    pub(super) fn read_bytes(&self, info: &TensorInfo) -> Result<Vec<u8>> {
         let range = self.range(info);
         let mut bytes = vec![0; range.len()];
         bytes
             .par_chunks_mut(PART_VALUES)
             .enumerate()
             .try_for_each(|(index, part)| self.read_at(range.start + index * PART_VALUES, part))?;
-        Ok(Arc::new(bytes))
+        Ok(bytes)
     }
 
     /// A tensor in memory of its own, in the type wanted; `None` where it holds no floating-point numbers.

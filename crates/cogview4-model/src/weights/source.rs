@@ -5,8 +5,8 @@ use std::fmt;
 use burn::tensor::{DType, TensorData};
 use safetensors::Dtype;
 
-/// A tensor to write, as f32 or bf16, as codes (i8) and scales (f16) of a matrix in 8 bits, or as bytes (u8). Its values are made when
-/// they are written, and gone before those of the next tensor are made.
+/// A tensor to write, as f32 or bf16, as codes (i8) and scales (f16) of a matrix in 8 bits, or as bytes (u8). Its values
+/// are made when they are written, and gone before those of the next tensor are made.
 ///
 /// ```
 /// use burn::tensor::{DType, TensorData};

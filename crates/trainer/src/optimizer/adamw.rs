@@ -57,7 +57,7 @@ pub struct AdamW {
 impl AdamW {
     /// An optimiser that has made no step, with its state in memory and in f32.
     pub fn new(config: AdamWConfig) -> Self {
-        Self { config, state: State::in_memory() }
+        Self { config, state: State::default() }
     }
 
     /// An optimiser that has made no step, with its state kept in this way.

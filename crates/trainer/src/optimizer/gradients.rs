@@ -34,23 +34,19 @@ impl Default for Gradients {
     }
 }
 
-/// The norms of gradients, by key.
+/// The squares of norms of gradients, by key.
 #[derive(Debug, Default)]
-pub(crate) struct Norms {
-    squares: BTreeMap<String, f64>,
-    factor: f64,
-}
+pub(crate) struct Norms(BTreeMap<String, f64>);
 
 impl Norms {
     /// Adds those of other keys.
     pub(crate) fn add(&mut self, others: Self) {
-        self.squares.extend(others.squares);
-        self.factor = others.factor;
+        self.0.extend(others.0);
     }
 
     /// The norm of all together.
     pub(crate) fn joint(&self) -> f64 {
-        self.squares.values().sum::<f64>().sqrt() * self.factor
+        self.0.values().sum::<f64>().sqrt()
     }
 }
 
@@ -106,12 +102,12 @@ impl Gradients {
     ///
     /// Summed in chunks of fixed size that are added in order, so that it repeats bit for bit.
     pub fn clip_norm(&mut self, max_norm: f64) -> f64 {
-        let norm = self.norms().joint();
+        let norm = self.norms().joint() * f64::from(self.factor);
         self.scale_to(max_norm, norm);
         norm
     }
 
-    /// The norms of all gradients.
+    /// The norms of all gradients, unscaled.
     pub(crate) fn norms(&self) -> Norms {
         let square = |values: &[f32]| values.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
         let sums = |data: &TensorData| -> f64 {
@@ -119,8 +115,7 @@ impl Gradients {
             let chunks = (0..count).into_par_iter().map(|index| square(&values.chunk(index)));
             chunks.collect::<Vec<_>>().into_iter().sum()
         };
-        let squares = self.sums.iter().map(|(key, data)| (key.clone(), sums(data))).collect();
-        Norms { squares, factor: f64::from(self.factor) }
+        Norms(self.sums.iter().map(|(key, data)| (key.clone(), sums(data))).collect())
     }
 
     /// Scales all gradients as those of a joint norm have to be for it to be at most `max_norm`. Nothing is multiplied yet:
@@ -129,10 +124,11 @@ impl Gradients {
         self.factor *= (max_norm / (norm + 1e-6)).min(1.0) as f32;
     }
 
-    /// Those whose keys begin with `prefix`, and the others.
-    pub(crate) fn split(self, prefix: &str) -> (Self, Self) {
-        let (own, others) = self.sums.into_iter().partition(|(key, _)| key.starts_with(prefix));
-        (Self { sums: own, factor: self.factor }, Self { sums: others, factor: self.factor })
+    /// Takes those out whose keys begin with `prefix`.
+    pub(crate) fn split_off(&mut self, prefix: &str) -> Self {
+        let (own, others) = std::mem::take(&mut self.sums).into_iter().partition(|(key, _)| key.starts_with(prefix));
+        self.sums = others;
+        Self { sums: own, factor: self.factor }
     }
 
     /// Takes one out, as f32.

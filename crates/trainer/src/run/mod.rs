@@ -4,30 +4,22 @@ mod callbacks;
 mod outputs;
 mod published;
 mod setup;
+mod step;
 
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use cogview4_control_pipeline::progress_bar;
 use cogview4_data::TrainData;
-use cogview4_model::{
-    CogView4Transformer,
-    memory::{MemoryMeter, peak_resident_bytes},
-};
+use cogview4_model::{CogView4Transformer, memory::MemoryMeter};
 use indicatif::ProgressBar;
 
 use crate::{
     checkpoint::{self, Machine, TrainState},
     config::TrainConfig,
-    error::{Result, TrainError},
-    metrics::StepMetrics,
-    optimizer::{AdamW, Gradients},
+    error::Result,
+    optimizer::AdamW,
     samples::{BatchMaker, Loader},
     schedule::order::SampleOrder,
-    step::{GradientSink, UpdateAtOnce, dump, forward_backward},
     stop::StopFlag,
     trackers::{Shown, Trackers},
 };
@@ -100,7 +92,7 @@ impl Trainer {
         Self::stoppable(config, data, StopFlag::default())
     }
 
-    /// As [`new`](Self::new), with a flag that stops the run: packing ends early with [`TrainError::Stopped`], and what
+    /// As [`new`](Self::new), with a flag that stops the run: packing ends early with [`TrainError::Stopped`](crate::TrainError::Stopped), and what
     /// is packed stays; training finishes its step and writes a checkpoint.
     ///
     /// # Errors
@@ -125,7 +117,7 @@ impl Trainer {
     /// Trains to the end, or until it is asked to stop: then the step is finished and a checkpoint written.
     ///
     /// # Errors
-    /// A file that cannot be read or written, or [`TrainError::Diverged`]; checkpoints that were written stay.
+    /// A file that cannot be read or written, or [`TrainError::Diverged`](crate::TrainError::Diverged); checkpoints that were written stay.
     pub fn run(mut self, callbacks: &mut impl Callbacks) -> Result<TrainOutcome> {
         let shown = Shown {
             controls: self.packed.validator.controls(),
@@ -200,79 +192,6 @@ impl Trainer {
             }
         }
         Ok(())
-    }
-
-    /// Makes one optimiser step.
-    fn step(&mut self, loader: &mut Loader) -> Result<StepMetrics> {
-        let start = Instant::now();
-        let (recipe, number) = (self.config.recipe.clone(), self.step + 1);
-        let computed = (recipe.compute_dtype, self.config.gradient_checkpointing);
-        let lr = recipe.schedule.at(self.step, self.total_steps);
-        let samples = self.order.step(self.step);
-        let micros: Vec<_> = samples.chunks(recipe.train_batch_size).collect();
-        let mut model = self.model.take().expect("invariant: there between steps");
-        let (mut loss, mut gradients, mut waited) = (0.0, Gradients::default(), Duration::ZERO);
-        let mut updated = None;
-        for (index, micro) in micros.iter().enumerate() {
-            let waiting = Instant::now();
-            let encoded =
-                micro.iter().map(|&sample| loader.next(sample, &self.packed.encoder)).collect::<Result<Vec<_>>>()?;
-            waited += waiting.elapsed();
-            let batch = self.batch_maker().make(&encoded);
-            // Each sample of the step counts the same, also where the last micro-batch is short.
-            let weight = micro.len() as f64 / samples.len() as f64;
-            // Gradients are complete with the last micro-batch.
-            let is_at_once = recipe.optimizer_in_backward && index + 1 == micros.len();
-            let last_norm = self.last_norm.map(f64::from);
-            let clip = (recipe.max_grad_norm, last_norm);
-            let update = match is_at_once {
-                true => Some(UpdateAtOnce::new(&mut self.optimizer, (number, lr), clip)),
-                false => None,
-            };
-            let mut sink = GradientSink { gradients: &mut gradients, weight: weight as f32, update };
-            let output;
-            (model, output) = forward_backward(model, &batch, computed, &mut sink)?;
-            updated = sink.update.map(UpdateAtOnce::finish);
-            if let (0, 0, Some(path)) = (self.step, index, &self.config.dump_step) {
-                dump(path, &batch, &output)?;
-            }
-            loss += output.loss * weight;
-        }
-        let diverged = |what| TrainError::Diverged { step: number, what };
-        if !loss.is_finite() {
-            return Err(diverged("the loss is"));
-        }
-        let grad_norm = match &updated {
-            Some((norm, _)) => *norm,
-            None => gradients.clip_norm(recipe.max_grad_norm),
-        };
-        if !grad_norm.is_finite() {
-            return Err(diverged("the norm of the gradients is"));
-        }
-        let is_finite = match updated {
-            Some((_, is_finite)) => is_finite,
-            None => {
-                let is_finite;
-                (model, is_finite) = self.optimizer.step(number, lr, model, gradients)?;
-                is_finite
-            }
-        };
-        self.model = Some(model);
-        if !is_finite {
-            return Err(diverged("a weight or moment is"));
-        }
-        self.step = number;
-        self.last_norm = recipe.optimizer_in_backward.then_some(grad_norm as f32);
-        Ok(StepMetrics {
-            step: number,
-            loss,
-            lr,
-            grad_norm,
-            samples_per_second: samples.len() as f64 / start.elapsed().as_secs_f64(),
-            peak_memory_bytes: peak_resident_bytes(),
-            anon_memory_bytes: self.memory.peak(),
-            data_seconds: waited.as_secs_f64(),
-        })
     }
 
     fn model(&self) -> &CogView4Transformer {

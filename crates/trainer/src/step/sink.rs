@@ -53,29 +53,17 @@ impl GradientSink<'_> {
         index: usize,
         model: CogView4Transformer,
     ) -> Result<CogView4Transformer> {
-        let (gradients, prefix) = (std::mem::take(self.gradients), prefix(index));
-        match &mut self.update {
-            None => {
-                *self.gradients = gradients;
-                Ok(model)
-            }
-            Some(update) => {
-                let (own, others) = gradients.split(&prefix);
-                *self.gradients = others;
-                model.map_block(index, |block| update.step(&prefix, block, own))
-            }
-        }
+        let Some(update) = &mut self.update else { return Ok(model) };
+        let prefix = prefix(index);
+        let own = self.gradients.split_off(&prefix);
+        model.map_block(index, |block| update.step(&prefix, block, own))
     }
 
     /// All gradients are complete, and nobody else holds the model.
     pub(super) fn all_is_complete(&mut self, model: CogView4Transformer) -> Result<CogView4Transformer> {
-        match &mut self.update {
-            None => Ok(model),
-            Some(update) => {
-                let rest = std::mem::take(self.gradients);
-                model.map_outside(|outside| update.step("", outside, rest))
-            }
-        }
+        let Some(update) = &mut self.update else { return Ok(model) };
+        let rest = std::mem::take(self.gradients);
+        model.map_outside(|outside| update.step("", outside, rest))
     }
 }
 

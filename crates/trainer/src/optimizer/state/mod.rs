@@ -42,8 +42,8 @@ pub struct StateOptions {
     pub place: StatePlace,
 }
 
-/// The state of all parameters, by key.
-#[derive(Debug)]
+/// The state of all parameters, by key: by default in memory and in f32.
+#[derive(Debug, Default)]
 pub(super) struct State {
     options: StateOptions,
     memory: Memory,
@@ -63,10 +63,6 @@ struct ParameterState {
 pub(super) type Chunks<'a> = [Vec<Lease<'a>>; 3];
 
 impl State {
-    pub(super) fn in_memory() -> Self {
-        Self { options: StateOptions::default(), memory: Memory::default(), parameters: BTreeMap::new() }
-    }
-
     pub(super) fn new(options: StateOptions) -> Result<Self> {
         let memory = Memory::open(&options.place)?;
         Ok(Self { options, memory, parameters: BTreeMap::new() })

@@ -5,7 +5,7 @@ use cogview4_model::weights::TensorSource;
 use memmap2::MmapMut;
 
 use super::{
-    Lease,
+    Lease, SCALES,
     codes::{BLOCK, CodeTable, Codes},
     memory::{Memory, floats, floats_mut},
 };
@@ -76,7 +76,7 @@ impl Moment {
                 let read = move || TensorData::new(bytes.to_vec(), [bytes.len()]);
                 vec![
                     (format!("{name}.{key}"), TensorSource::new(DType::U8, [bytes.len()], read)),
-                    (format!("{name}{}.{key}", super::SCALES), source(floats(scales))),
+                    (format!("{name}{SCALES}.{key}"), source(floats(scales))),
                 ]
             }
         }
@@ -84,6 +84,6 @@ impl Moment {
 }
 
 /// Copies the values only when they are read.
-pub(super) fn source(values: &[f32]) -> TensorSource<'_> {
+fn source(values: &[f32]) -> TensorSource<'_> {
     TensorSource::new(DType::F32, [values.len()], || TensorData::new(values.to_vec(), [values.len()]))
 }
