@@ -55,6 +55,7 @@ const MODELS: &[Test] = tests![
     parity::mapped_weights_are_the_files_own,
     training::weights_after_eight_steps,
     training::a_run_that_goes_on,
+    training::what_is_on_the_disk,
 ];
 
 fn main() -> ExitCode {

@@ -6,7 +6,7 @@ use burn::tensor::{DType, Tensor};
 use cogview4::{
     data::{Columns, open_dataset},
     model::{DeviceSpec, weights::WeightFiles},
-    trainer::{Resume, TrainConfig, Trainer},
+    trainer::{Offload, Resume, TrainConfig, Trainer},
 };
 
 use crate::backend::Backend;
@@ -80,5 +80,28 @@ pub(crate) fn a_run_that_goes_on(backend: &Backend) {
     {
         let read = |folder: &Path| std::fs::read(folder.join(file)).unwrap();
         assert!(read(&whole) == read(&parts), "{}: {file}", backend.spec);
+    }
+}
+
+pub(crate) fn what_is_on_the_disk(backend: &Backend) {
+    let folder = tempfile::tempdir().unwrap();
+    let (memory, disk) = (folder.path().join("memory"), folder.path().join("disk"));
+    let config = |output: &Path| {
+        let mut config = TrainConfig { gradient_checkpointing: true, ..config(backend.spec, output) };
+        config.recipe.gradient_accumulation_steps = 2;
+        config.max_train_steps = Some(4);
+        config
+    };
+    train(config(&memory));
+    let weights = if backend.spec.is_cpu() { Offload::Disk } else { Offload::None };
+    train(TrainConfig {
+        optimizer_offload: Offload::Disk,
+        gradient_offload: Offload::Disk,
+        param_offload: weights,
+        ..config(&disk)
+    });
+    for file in ["diffusion_pytorch_model.safetensors", "checkpoint-4/optimizer.safetensors"] {
+        let read = |folder: &Path| std::fs::read(folder.join(file)).unwrap();
+        assert!(read(&memory) == read(&disk), "{}: {file}", backend.spec);
     }
 }

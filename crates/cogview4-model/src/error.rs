@@ -90,6 +90,10 @@ impl ModelError {
         Self::Config { path: path.into(), reason: reason.into() }
     }
 
+    pub(crate) fn write(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
+        Self::Write { path: path.into(), reason: reason.to_string() }
+    }
+
     pub(crate) fn weight_file(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
         Self::WeightFile { path: path.into(), reason: reason.into() }
     }

@@ -31,7 +31,7 @@ pub fn check_writable(path: &Path) -> Result<()> {
 /// [`ModelError::Write`] names the file.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     let file = AtomicFile::create(path)?;
-    file.file().write_all(bytes).map_err(|error| write_error(path, error))?;
+    file.file().write_all(bytes).map_err(|error| ModelError::write(path, error))?;
     file.commit()
 }
 
@@ -75,7 +75,7 @@ impl AtomicFile {
         let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
         #[cfg(unix)]
         builder.permissions(permissions);
-        let file = builder.tempfile_in(folder_of(&place)).map_err(|error| write_error(path, error))?;
+        let file = builder.tempfile_in(folder_of(&place)).map_err(|error| ModelError::write(path, error))?;
         Ok(Self { file, path: path.into(), place })
     }
 
@@ -90,9 +90,9 @@ impl AtomicFile {
     /// [`ModelError::Write`] names the file.
     pub fn commit(self) -> Result<()> {
         let Self { file, path, place } = self;
-        file.as_file().sync_all().map_err(|error| write_error(&path, error))?;
-        file.persist(&place).map_err(|error| write_error(&path, error.error))?;
-        sync_folder(folder_of(&place)).map_err(|error| write_error(&path, error))
+        file.as_file().sync_all().map_err(|error| ModelError::write(&path, error))?;
+        file.persist(&place).map_err(|error| ModelError::write(&path, error.error))?;
+        sync_folder(folder_of(&place)).map_err(|error| ModelError::write(&path, error))
     }
 }
 
@@ -114,7 +114,7 @@ pub fn sync_folder(path: &Path) -> std::io::Result<()> {
 
 /// Where a file is written: where symbolic links lead to, so that they stay links.
 fn place(path: &Path) -> Result<PathBuf> {
-    let refuse = |reason: &str| Err(write_error(path, reason));
+    let refuse = |reason: &str| Err(ModelError::write(path, reason));
     if path.file_name().is_none() {
         return refuse("not the name of a file");
     }
@@ -122,11 +122,11 @@ fn place(path: &Path) -> Result<PathBuf> {
         Ok(found) if found.is_dir() => refuse("not the name of a file"),
         // Renaming over a device, a pipe or a socket would put a file in its place, for every program.
         Ok(found) if !found.is_file() => refuse("not a regular file"),
-        Ok(_) if path.is_symlink() => fs::canonicalize(path).map_err(|error| write_error(path, error)),
+        Ok(_) if path.is_symlink() => fs::canonicalize(path).map_err(|error| ModelError::write(path, error)),
         Ok(_) => Ok(path.into()),
         Err(error) if error.kind() == ErrorKind::NotFound => end_of_links(path),
         // A link that leads in a circle must not be replaced; what else is wrong shows when a file is created there.
-        Err(error) if path.is_symlink() => Err(write_error(path, error)),
+        Err(error) if path.is_symlink() => Err(ModelError::write(path, error)),
         Err(_) => Ok(path.into()),
     }
 }
@@ -140,15 +140,11 @@ fn end_of_links(path: &Path) -> Result<PathBuf> {
             Err(_) => return Ok(place),
         }
     }
-    Err(write_error(path, "too many symbolic links"))
+    Err(ModelError::write(path, "too many symbolic links"))
 }
 
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
-}
-
-fn write_error(path: &Path, reason: impl ToString) -> ModelError {
-    ModelError::Write { path: path.into(), reason: reason.to_string() }
 }
 
 #[cfg(all(test, unix))]

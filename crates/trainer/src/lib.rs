@@ -12,7 +12,7 @@ mod metrics;
 mod names;
 mod optimizer;
 mod page;
-mod resources;
+pub mod plan;
 mod run;
 mod samples;
 mod schedule;
@@ -25,7 +25,7 @@ mod validation;
 
 pub use autoencoder::{VaeStepMetrics, VaeTrainConfig, VaeTrainer};
 pub use config::{
-    CaptionChoice, CardConfig, OptimizerOffload, Packing, Recipe, Resume, TrackerKind, TrainConfig, ValidationConfig,
+    CaptionChoice, CardConfig, Offload, Packing, Recipe, Resume, TrackerKind, TrainConfig, ValidationConfig,
     ValidationPair, WandbConfig, WeightingSigma,
 };
 pub use error::{Result, TrainError};

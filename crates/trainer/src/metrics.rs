@@ -26,6 +26,15 @@ pub struct StepMetrics {
     /// Time that the training thread waited for the step's samples.
     #[serde(default)]
     pub data_seconds: f64,
+    /// Time until the losses were there.
+    #[serde(default)]
+    pub forward_seconds: f64,
+    /// Time until the gradients were there, after that.
+    #[serde(default)]
+    pub backward_seconds: f64,
+    /// Time of the optimiser, clipping included.
+    #[serde(default)]
+    pub update_seconds: f64,
 }
 
 impl StepMetrics {

@@ -7,11 +7,13 @@
 
 mod ops;
 mod text_encoder;
+mod training;
 mod transformer;
 mod vae;
 
 use crate::ComputeDtype;
 
+pub use training::{KeptGradients, Recompute};
 pub use transformer::SequenceLengths;
 
 /// What decides how much an operation holds, beside its sizes.

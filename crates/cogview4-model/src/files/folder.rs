@@ -7,8 +7,8 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{folder_of, sync_folder, write_error};
-use crate::error::Result;
+use super::{folder_of, sync_folder};
+use crate::error::{ModelError, Result};
 
 /// A folder that is written under another name beside its place, and put there once it is complete. Dropped before
 /// that, it leaves nothing behind.
@@ -42,15 +42,15 @@ impl AtomicFolder {
     /// [`ModelError::Write`](crate::ModelError::Write) names the folder: something is there, or its parent cannot be
     /// written to.
     pub fn create(path: &Path) -> Result<Self> {
-        let fail = |error: io::Error| write_error(path, error);
+        let fail = |error: io::Error| ModelError::write(path, error);
         let place = match fs::read_dir(path).map(|mut entries| entries.next()) {
-            Ok(Some(_)) => return Err(write_error(path, "the folder is there and not empty")),
+            Ok(Some(_)) => return Err(ModelError::write(path, "the folder is there and not empty")),
             Ok(None) => fs::canonicalize(path).map_err(fail)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => path.into(),
             Err(error) => return Err(fail(error)),
         };
         if place.file_name().is_none() {
-            return Err(write_error(path, "not the name of a folder"));
+            return Err(ModelError::write(path, "not the name of a folder"));
         }
         let mut builder = tempfile::Builder::new();
         builder.prefix(".tmp-");
@@ -75,7 +75,7 @@ impl AtomicFolder {
     /// [`ModelError::Write`](crate::ModelError::Write) names the folder; something may have come to be there.
     pub fn commit(self) -> Result<()> {
         let Self { folder, path, place } = self;
-        let fail = |error: io::Error| write_error(&path, error);
+        let fail = |error: io::Error| ModelError::write(&path, error);
         match fs::remove_dir(&place) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(error)),
             _ => fs::rename(folder.path(), &place).map_err(fail)?,

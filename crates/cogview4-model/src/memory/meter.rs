@@ -103,12 +103,21 @@ mod tests {
         drop(std::hint::black_box(block));
         let second = MemoryMeter::start();
         // Nobody asked while the block was there.
-        assert!(first.peak() >= with_block.max(before + BYTES as u64 / 2), "{before} {with_block} {}", first.peak());
+        assert!(
+            first.peak() >= (with_block - BYTES as u64 / 2).max(before + BYTES as u64 / 2),
+            "{before} {with_block} {}",
+            first.peak()
+        );
         drop(first);
         let more = vec![1_u8; BYTES];
         let seen = Held::now().anonymous;
         thread::sleep(INTERVAL * 20);
         drop(std::hint::black_box(more));
-        assert!(second.peak() >= seen, "the thread looks on for the second: {seen} {}", second.peak());
+        // Other tests take and give back meanwhile.
+        assert!(
+            second.peak() >= seen - BYTES as u64 / 2,
+            "the thread looks on for the second: {seen} {}",
+            second.peak()
+        );
     }
 }

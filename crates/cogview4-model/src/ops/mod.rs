@@ -14,7 +14,7 @@ mod tests;
 
 pub use activation::{gelu_tanh, silu};
 pub use attention::{AttentionMask, attention};
-pub(crate) use fused::borrowed;
+pub(crate) use fused::{forget_returned, tensor_of};
 pub use linear::linear;
 pub use norm::{gated_add, modulate};
 pub use picture::{conv2d, group_norm};

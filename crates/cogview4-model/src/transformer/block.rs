@@ -12,7 +12,7 @@ use crate::{nn::Linear, ops, weights::HasLinears};
 /// Epsilon of the norms without weights.
 pub(super) const NORM_EPS: f64 = 1e-5;
 /// Shift, scale and gate of attention and feed-forward, for patches and for text.
-const MODULATIONS: usize = 12;
+pub(crate) const MODULATIONS: usize = 12;
 
 /// A CogView4 transformer block.
 #[derive(Module, Debug)]

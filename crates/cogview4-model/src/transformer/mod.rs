@@ -28,11 +28,12 @@ use crate::{
     nn::Linear,
     ops::{self, AttentionMask},
     weights::{
-        Block, BlockStream, DIFFUSION_WEIGHTS, LoadOptions, TensorSource, WeightFiles, WeightOptions, block,
-        fill_blocks, is_of_blocks, load_module, save_module, save_sources,
+        Block, BlockStream, DIFFUSION_WEIGHTS, LoadOptions, WeightFiles, WeightOptions, block, fill_blocks,
+        is_of_blocks, load_module, save_module,
     },
 };
 
+pub(crate) use block::MODULATIONS;
 pub use block::TransformerBlock;
 pub use config::CogView4TransformerConfig;
 pub use embeddings::SizeConditions;
@@ -131,16 +132,11 @@ impl CogView4Transformer {
         save_module(self, folder, DIFFUSION_WEIGHTS)
     }
 
-    /// As [`save`](Self::save), with these values in place of the parameters, in the order of their keys' module.
+    /// Writes `config.json` of a component folder, beside which the weights are written.
     ///
     /// # Errors
     /// As [`save`](Self::save).
-    pub fn save_values(&self, folder: &Path, values: Vec<(String, TensorSource<'_>)>) -> Result<()> {
-        self.save_config(folder)?;
-        save_sources(values, folder, DIFFUSION_WEIGHTS)
-    }
-
-    fn save_config(&self, folder: &Path) -> Result<()> {
+    pub fn save_config(&self, folder: &Path) -> Result<()> {
         if self.streamed.is_some() || self.transformer_blocks.iter().any(TransformerBlock::is_int8) {
             let reason = "not saved: its blocks are not all in memory, or in 8 bits";
             return Err(ModelError::bad_input("transformer", reason));

@@ -1,6 +1,7 @@
 //! The model part by part: each block, and what is in none, so that a part can be trained while the others wait.
 
 use super::{CogView4Transformer, TransformerBlock};
+use crate::error::ModelError;
 
 impl CogView4Transformer {
     /// What is not in a block, for [`embed`](Self::embed) and [`head`](Self::head): a model without blocks.
@@ -26,6 +27,26 @@ impl CogView4Transformer {
         let transformer_blocks = std::mem::take(&mut self.transformer_blocks);
         let streamed = self.streamed.take();
         Ok(Self { transformer_blocks, streamed, ..map(self)? })
+    }
+
+    /// Brings all blocks to memory, one after another in order, each as `map` makes it of its number and itself.
+    ///
+    /// # Errors
+    /// A block that cannot be read, and those of `map`.
+    pub fn map_blocks<E: From<ModelError>>(
+        mut self,
+        mut map: impl FnMut(usize, TransformerBlock) -> Result<TransformerBlock, E>,
+    ) -> Result<Self, E> {
+        let resident = std::mem::take(&mut self.transformer_blocks).into_iter().map(Ok);
+        let streamed = self.streamed.take();
+        let others = (resident.len()..self.num_blocks()).map(|index| match &streamed {
+            Some(streamed) => streamed.get_alone(index),
+            None => unreachable!("invariant: a block is in memory or streamed"),
+        });
+        for (index, block) in resident.chain(others).enumerate() {
+            self.transformer_blocks.push(map(index, block?)?);
+        }
+        Ok(self)
     }
 
     /// Replaces a block that is in memory.

@@ -22,7 +22,7 @@ pub enum Block<'a, M> {
     /// It stays there.
     Resident(&'a M),
     /// It was read for this use.
-    Streamed(Arc<M>),
+    Streamed(Box<M>),
 }
 
 impl<M> Deref for Block<'_, M> {
@@ -43,7 +43,7 @@ pub(crate) fn block<'a, M: Module + HasLinears + Sync + 'static>(
     index: usize,
 ) -> Result<Block<'a, M>> {
     match streamed {
-        Some(streamed) if index >= resident.len() => return Ok(Block::Streamed(streamed.get(index)?)),
+        Some(streamed) if index >= resident.len() => return Ok(Block::Streamed(Box::new(streamed.get(index)?))),
         Some(streamed) if index + 1 == resident.len() => streamed.begin(),
         _ => {}
     }
@@ -128,7 +128,7 @@ impl<M: Module + HasLinears + Sync + 'static> BlockStream<M> {
     }
 
     /// A block; the one that follows begins to be read.
-    fn get(&self, index: usize) -> Result<Arc<M>> {
+    fn get(&self, index: usize) -> Result<M> {
         let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
         let block = match ahead.take() {
             Some(read) if read.index == index => read.wait(),
@@ -139,7 +139,12 @@ impl<M: Module + HasLinears + Sync + 'static> BlockStream<M> {
             }
         }?;
         *ahead = self.blocks.contains(&(index + 1)).then(|| self.read(index + 1));
-        Ok(Arc::new(block))
+        Ok(block)
+    }
+
+    /// A block, without reading another meanwhile.
+    pub(crate) fn get_alone(&self, index: usize) -> Result<M> {
+        (self.load)(index)
     }
 
     /// Begins to read the first of the blocks, if none is being read.

@@ -31,7 +31,7 @@ pub struct WeightFormat {
 
 impl Default for WeightFormat {
     fn default() -> Self {
-        Self { dtype: None, int8: false, max_shard_bytes: super::save::MAX_SHARD_BYTES }
+        Self { dtype: None, int8: false, max_shard_bytes: super::layout::MAX_SHARD_BYTES }
     }
 }
 

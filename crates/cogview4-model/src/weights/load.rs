@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use burn::{
     module::{Module, ModuleMapper, Param},
-    tensor::{AllocationProperty, DType, Tensor},
+    tensor::{DType, Tensor},
 };
 
 use super::{WeightFiles, int8::scale_key, parameters::track_path};
@@ -101,8 +101,7 @@ impl Loader<'_> {
         self.used.insert(key);
         let device = param.lazy_device();
         match data {
-            Ok(data) if data.bytes().property() == AllocationProperty::File => Some(ops::borrowed(data, &device)),
-            Ok(data) => Some(Tensor::from_data(data, (&device, self.options.dtype))),
+            Ok(data) => Some(ops::tensor_of(data, &device)),
             Err(error) => {
                 self.error.get_or_insert(error);
                 None

@@ -8,8 +8,11 @@ mod blocks;
 mod convert;
 mod files;
 mod headers;
+mod in_place;
 mod inspect;
 mod int8;
+mod layout;
+mod lent;
 mod load;
 mod options;
 mod parameters;
@@ -24,15 +27,17 @@ pub use blocks::{Block, block_index};
 pub(crate) use blocks::{BlockStream, block, fill_blocks, is_of_blocks};
 pub use convert::{WeightFormat, convert_weights, weights_stem};
 pub use files::{DIFFUSION_WEIGHTS, TRANSFORMERS_WEIGHTS, WeightFiles};
+pub use in_place::WeightsInPlace;
 pub use inspect::{TensorDifference, TensorSummary, compare_tensor, summarize};
 pub(crate) use int8::HasLinears;
 pub use int8::SCALE_SUFFIX;
 use int8::{keeps_int8, load_int8};
+pub use lent::LentMemory;
 pub use load::{LoadOptions, load_module};
 pub use options::{Int8, WeightOptions};
 pub use parameters::{
-    cast_parameters, for_each_gradient, for_each_parameter, map_parameters, parameter_sources, set_trained,
-    update_parameters,
+    cast_parameters, for_each_gradient, for_each_parameter, map_parameters, parameter_sources, renew_parameters,
+    set_trained, update_parameters,
 };
 pub use save::{load_tensor, save_module, save_shards, save_sources, save_tensors, write_shards};
 pub use shapes::parameter_shapes;

@@ -6,6 +6,7 @@ use burn::{
 };
 
 use super::TensorSource;
+use crate::ops;
 
 /// Casts all parameters; which are trained stays as it is.
 pub fn cast_parameters<M: Module>(module: M, dtype: DType) -> M {
@@ -60,6 +61,12 @@ pub fn update_parameters<M: Module>(module: M, mut update: impl FnMut(&str, &mut
 /// else holds if nobody else holds the module, and gives values of the same shape in any floating-point type.
 pub fn map_parameters<M: Module>(module: M, map: impl FnMut(&str, TensorData) -> TensorData) -> M {
     module.map(&mut Replacer { path: Vec::new(), map })
+}
+
+/// Replaces all parameters by others of the same shape, one after another in the module's order; the function is given
+/// the key, once nobody holds the old values if nobody else holds the module. What is the memory of a file is not copied.
+pub fn renew_parameters<M: Module>(module: M, renew: impl FnMut(&str) -> TensorData) -> M {
+    module.map(&mut Renewer { path: Vec::new(), renew })
 }
 
 /// Marks which parameters are trained once the module goes to an autodiff device; the function is given the key.
@@ -129,9 +136,25 @@ impl<F: FnMut(&str, TensorData) -> TensorData> ModuleMapper for Replacer<F> {
         let key = self.path.join(".");
         param.map(|tensor| {
             let device = tensor.device();
-            let data = (self.map)(&key, tensor.into_data());
-            let dtype = data.dtype();
-            Tensor::from_data(data, (&device, dtype))
+            ops::tensor_of((self.map)(&key, tensor.into_data()), &device)
+        })
+    }
+}
+
+struct Renewer<F> {
+    path: Vec<String>,
+    renew: F,
+}
+
+impl<F: FnMut(&str) -> TensorData> ModuleMapper for Renewer<F> {
+    track_path!();
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let key = self.path.join(".");
+        param.map(|tensor| {
+            let device = tensor.device();
+            drop(tensor);
+            ops::tensor_of((self.renew)(&key), &device)
         })
     }
 }

@@ -1,8 +1,6 @@
 //! Single tensors to and from safetensors files, and whole modules in the layout of diffusers.
 
 use std::{
-    cmp::Reverse,
-    collections::BTreeMap,
     fmt::Display,
     io::{BufWriter, Write},
     path::Path,
@@ -12,12 +10,12 @@ use burn::{
     module::Module,
     tensor::{DType, Device, Tensor},
 };
-use safetensors::{
-    SafeTensorError,
-    tensor::{Metadata, TensorInfo},
-};
 
-use super::{TensorSource, WeightFiles, parameter_sources};
+use super::{
+    TensorSource, WeightFiles,
+    layout::{MAX_SHARD_BYTES, Shards, header, in_order},
+    parameter_sources,
+};
 use crate::{
     error::{ModelError, Result},
     files::{AtomicFile, write_atomic},
@@ -45,12 +43,8 @@ where
     N: Into<String>,
     T: Into<TensorSource<'a>>,
 {
-    let fail = |error: &dyn Display| ModelError::Write { path: path.into(), reason: error.to_string() };
-    let by_name: BTreeMap<String, TensorSource<'_>> =
-        tensors.into_iter().map(|(name, tensor)| (name.into(), tensor.into())).collect();
-    let mut sources: Vec<_> = by_name.into_iter().collect();
-    // As `safetensors::serialize` has them, but that wants all values at once: the wider types first, then by name.
-    sources.sort_by_key(|(_, source)| Reverse(source.header_dtype()));
+    let fail = |error: &dyn Display| ModelError::write(path, error);
+    let sources = in_order(tensors.into_iter().map(|(name, tensor)| (name.into(), tensor.into())));
     let header = header(&sources).map_err(|error| fail(&error))?;
     let file = AtomicFile::create(path)?;
     let mut writer = BufWriter::new(file.file());
@@ -67,28 +61,6 @@ where
     drop(writer);
     file.commit()
 }
-
-/// The beginning of a safetensors file: the header's length, and names, types, shapes and places of the tensors.
-fn header(sources: &[(String, TensorSource<'_>)]) -> Result<Vec<u8>, SafeTensorError> {
-    let mut end = 0;
-    let place = |(name, source): &(String, TensorSource<'_>)| {
-        let start = end;
-        end += source.num_bytes();
-        let (dtype, shape) = (source.header_dtype(), source.shape().to_vec());
-        (name.clone(), TensorInfo { dtype, shape, data_offsets: (start, end) })
-    };
-    let tensors = sources.iter().map(place).collect();
-    let metadata = Metadata::new(Some([("format".into(), "pt".into())].into()), tensors)?;
-    let mut text = serde_json::to_vec(&metadata)?;
-    // The values begin at a multiple of 8 bytes.
-    text.resize(text.len().next_multiple_of(ALIGNMENT), b' ');
-    Ok([(text.len() as u64).to_le_bytes().as_slice(), &text].concat())
-}
-
-/// Where values may begin.
-const ALIGNMENT: usize = 8;
-/// Shards grow up to this size, as in diffusers.
-pub(super) const MAX_SHARD_BYTES: usize = 10_000_000_000;
 
 /// Writes all parameters of a module in their own type: `stem.safetensors`, or shards of up to 10 GB with an index.
 ///
@@ -125,33 +97,9 @@ pub fn write_shards(
     stem: &str,
     max_shard_bytes: usize,
 ) -> Result<()> {
-    let mut shards: Vec<Vec<(String, TensorSource<'_>)>> = vec![Vec::new()];
-    let (mut size, mut total) = (0, 0);
-    for (key, source) in sources {
-        let bytes = source.num_bytes();
-        if size + bytes > max_shard_bytes && size > 0 {
-            shards.push(Vec::new());
-            size = 0;
-        }
-        size += bytes;
-        total += bytes;
-        shards.last_mut().expect("invariant: there is a shard").push((key, source));
-    }
-    let count = shards.len();
-    let mut weight_map = BTreeMap::new();
-    for (index, shard) in shards.into_iter().enumerate() {
-        let name = match count {
-            1 => format!("{stem}.safetensors"),
-            _ => format!("{stem}-{:05}-of-{count:05}.safetensors", index + 1),
-        };
-        weight_map.extend(shard.iter().map(|(key, _)| (key.clone(), name.clone())));
-        save_tensors(&folder.join(&name), shard)?;
-    }
-    if count > 1 {
-        let index = serde_json::json!({ "metadata": { "total_size": total }, "weight_map": weight_map });
-        write_atomic(&folder.join(format!("{stem}.safetensors.index.json")), format!("{index:#}").as_bytes())?;
-    }
-    Ok(())
+    let shards = Shards::new(sources, folder, stem, max_shard_bytes);
+    shards.files.into_iter().try_for_each(|(path, tensors)| save_tensors(&path, tensors))?;
+    shards.index.map_or(Ok(()), |(path, text)| write_atomic(&path, text.as_bytes()))
 }
 
 /// Reads one tensor of a safetensors file as f32.

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use burn::tensor::{DType, TensorData};
-use safetensors::Dtype;
+
+use super::layout::{HasLayout, TensorLayout};
 
 /// A tensor to write, as f32 or bf16, as codes (i8) and scales (f16) of a matrix in 8 bits, or as bytes (u8). Its values
 /// are made when they are written, and gone before those of the next tensor are made.
@@ -21,8 +22,7 @@ use safetensors::Dtype;
 /// # Ok::<(), cogview4_model::ModelError>(())
 /// ```
 pub struct TensorSource<'a> {
-    dtype: DType,
-    shape: Vec<usize>,
+    layout: TensorLayout,
     read: Box<dyn FnOnce() -> TensorData + 'a>,
 }
 
@@ -30,42 +30,33 @@ impl<'a> TensorSource<'a> {
     /// A tensor of this shape; `read` makes its values when it is their turn. It is written as bf16, i8, f16 or u8
     /// where `dtype` is that, else as f32, and values of another type are converted.
     pub fn new(dtype: DType, shape: impl Into<Vec<usize>>, read: impl FnOnce() -> TensorData + 'a) -> Self {
-        let dtype = match dtype {
-            DType::BF16 | DType::I8 | DType::F16 | DType::U8 => dtype,
-            _ => DType::F32,
-        };
-        Self { dtype, shape: shape.into(), read: Box::new(read) }
+        Self { layout: TensorLayout::new(dtype, shape.into()), read: Box::new(read) }
     }
 
     /// The type in the file.
     pub fn dtype(&self) -> DType {
-        self.dtype
+        self.layout.dtype()
     }
 
     /// The shape.
     pub fn shape(&self) -> &[usize] {
-        &self.shape
+        self.layout.shape()
     }
 
     /// Number of bytes in the file.
     pub fn num_bytes(&self) -> usize {
-        self.shape.iter().product::<usize>() * self.dtype.size()
+        self.layout.num_bytes()
     }
 
     /// The values, in the type of the file.
     pub fn read(self) -> TensorData {
-        (self.read)().convert_dtype(self.dtype)
+        (self.read)().convert_dtype(self.layout.dtype())
     }
+}
 
-    /// The type as the header has it.
-    pub(super) fn header_dtype(&self) -> Dtype {
-        match self.dtype {
-            DType::BF16 => Dtype::BF16,
-            DType::F16 => Dtype::F16,
-            DType::I8 => Dtype::I8,
-            DType::U8 => Dtype::U8,
-            _ => Dtype::F32,
-        }
+impl HasLayout for TensorSource<'_> {
+    fn layout(&self) -> &TensorLayout {
+        &self.layout
     }
 }
 
@@ -78,7 +69,6 @@ impl From<TensorData> for TensorSource<'_> {
 
 impl fmt::Debug for TensorSource<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { dtype, shape, .. } = self;
-        f.debug_struct("TensorSource").field("dtype", dtype).field("shape", shape).finish_non_exhaustive()
+        f.debug_struct("TensorSource").field("layout", &self.layout).finish_non_exhaustive()
     }
 }

@@ -70,7 +70,7 @@ fn a_model_is_written_as_it_is_or_cast() {
     };
     model.save(folder.path()).expect("written");
     assert_eq!(written(), serialized(&values(&model)));
-    model.save_values(folder.path(), parameter_sources(&model, Some(DType::BF16))).expect("written");
+    save_sources(parameter_sources(&model, Some(DType::BF16)), folder.path(), DIFFUSION_WEIGHTS).expect("written");
     assert_eq!(written(), serialized(&values(&cast_parameters(model, DType::BF16))));
 }
 
@@ -130,4 +130,27 @@ fn gradients_are_taken_by_key() {
         taken.push((key.to_owned(), data.try_to_vec::<f32>().expect("f32")))
     });
     assert_eq!(taken, [("weight".to_owned(), vec![5.0; 6]), ("bias".to_owned(), vec![5.0; 2])]);
+}
+
+#[test]
+fn files_that_change_in_place_are_those_that_are_written() {
+    let model =
+        CogView4TransformerConfig { num_layers: 2, num_attention_heads: 2, ..Default::default() }.init(&device());
+    for dtype in [DType::F32, DType::BF16] {
+        let [written, changed] = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+        save_sources(parameter_sources(&model, Some(dtype)), written.path(), DIFFUSION_WEIGHTS).expect("written");
+        let shapes = parameter_shapes(&model);
+        let mut weights = WeightsInPlace::create(changed.path(), DIFFUSION_WEIGHTS, shapes, dtype).expect("files");
+        for_each_parameter(&model, |key, data| {
+            weights.bytes_mut(key).copy_from_slice(data.convert_dtype(dtype).as_bytes());
+        });
+        // A tensor that is gone gives its memory back, whatever the device.
+        let first = weights.lend("proj_out.bias");
+        drop(crate::ops::tensor_of::<1>(first, &device()) + 1.0);
+        assert_ne!(weights.bytes_mut("proj_out.bias").len(), 0);
+        weights.commit().expect("committed");
+        let file = |folder: &tempfile::TempDir| fs::read(folder.path().join("diffusion_pytorch_model.safetensors"));
+        assert!(file(&written).expect("a file") == file(&changed).expect("a file"), "{dtype:?}");
+        assert_eq!(fs::read_dir(changed.path()).expect("a folder").count(), 1);
+    }
 }

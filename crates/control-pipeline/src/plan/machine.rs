@@ -66,21 +66,22 @@ impl Machine {
     }
 
     /// Bytes of the host that the process may have in all.
-    pub(super) fn limit(&self) -> Option<u64> {
+    pub fn limit(&self) -> Option<u64> {
         self.available_bytes.map(|available| available.saturating_add(self.held_bytes))
     }
 
     /// What the process holds whatever it draws.
-    pub(super) fn program_bytes(&self) -> u64 {
+    pub fn program_bytes(&self) -> u64 {
         self.held_bytes + HEAP_BYTES * self.threads as u64
     }
 
-    pub(super) fn rates(&self, dtype: ComputeDtype) -> Option<Rates> {
+    /// The rates of a number type, where they were measured.
+    pub fn rates(&self, dtype: ComputeDtype) -> Option<Rates> {
         self.rates.iter().find(|(measured, _)| *measured == dtype).map(|(_, rates)| *rates)
     }
 
     /// Measures products of the model's width and convolutions; nothing where the device does not open.
-    pub(super) fn measure(&mut self, device: DeviceSpec, dtype: ComputeDtype, width: usize) {
+    pub fn measure(&mut self, device: DeviceSpec, dtype: ComputeDtype, width: usize) {
         let Ok(device) = device.open() else { return };
         if self.rates(dtype).is_none() {
             let (products, convolutions) = (product_rate(&device, dtype, width), convolution_rate(&device, dtype));

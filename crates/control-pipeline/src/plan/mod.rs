@@ -35,7 +35,8 @@ use crate::{
 };
 
 pub use machine::{Machine, Rates};
-pub use settings::{DrawingSettings, Placement, WeightStorage};
+pub use settings::{DrawingSettings, Placement, WeightStorage, exact_size};
+pub use text::{duration, size, stage_table, stages_json};
 pub use weights::{ComponentWeights, PipelineWeights, StoredTensor};
 
 /// Tokens of a prompt, at most, where a request says nothing else.

@@ -79,7 +79,7 @@ impl DrawingSettings {
         match self.placement {
             Placement::Resident => {}
             Placement::Streamed => add("--offload", None),
-            Placement::Budget(bytes) => add("--max_memory", Some(size(bytes))),
+            Placement::Budget(bytes) => add("--max_memory", Some(exact_size(bytes))),
         }
         if let Some(side) = self.vae_tile {
             add("--vae_tiling", Some(side.to_string()));
@@ -89,7 +89,7 @@ impl DrawingSettings {
 }
 
 /// A size as flags take it, exact.
-fn size(bytes: u64) -> String {
+pub fn exact_size(bytes: u64) -> String {
     [(30, "GiB"), (20, "MiB"), (10, "KiB")]
         .into_iter()
         .find(|(shift, _)| bytes.is_multiple_of(1 << shift))
@@ -112,6 +112,6 @@ mod tests {
         };
         let flags = "--device libtorch --dtype bfloat16 --weights int8 --max_memory 6GiB --vae_tiling 512";
         assert_eq!(settings.flags().join(" "), flags);
-        assert_eq!([size(3 << 19), size(1 << 20), size(1000)], ["1536KiB", "1MiB", "1000"]);
+        assert_eq!([exact_size(3 << 19), exact_size(1 << 20), exact_size(1000)], ["1536KiB", "1MiB", "1000"]);
     }
 }

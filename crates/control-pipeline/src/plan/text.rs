@@ -19,35 +19,7 @@ pub(super) fn exceeded(plan: &DrawingPlan, stage: &str, [held, budget]: [u64; 2]
 impl Planner {
     /// A table of the stages with what each holds, several lines.
     pub fn table(&self, plan: &DrawingPlan) -> String {
-        let mut lines = vec![self.headline(plan), String::new()];
-        let is_on_device = plan.peak_device_bytes() > 0;
-        let row = |name: &str, cells: [String; 4]| {
-            let [memory, mapped, device, time] = cells;
-            let device = if is_on_device { format!("{device:>12}") } else { String::new() };
-            format!("{name:<26}{memory:>12}{mapped:>14}{device}{time:>10}")
-        };
-        let header = ["memory", "mapped files", "device", "time"].map(String::from);
-        lines.push(row("", header));
-        for stage in &plan.stages {
-            let [memory, mapped, device] =
-                [Place::Anonymous, Place::Mapped, Place::Device].map(|place| stage.bytes(place));
-            let time = stage.seconds.map(duration).unwrap_or_default();
-            lines.push(row(stage.name, [size(memory), size(mapped), size(device), time]));
-            let whole = (memory + mapped + device) as f64;
-            // What stays to the end is told once.
-            let is_told = |part: &Part| stage.name != "load" && plan.stages[0].parts.contains(part);
-            for part in stage.parts.iter().filter(|part| part.bytes as f64 >= SHOWN * whole && !is_told(part)) {
-                let at = |place| if part.place == place { size(part.bytes) } else { String::new() };
-                let cells = [at(Place::Anonymous), at(Place::Mapped), at(Place::Device), String::new()];
-                lines.push(row(&format!("  {}", part.name), cells));
-            }
-        }
-        let time = plan.seconds().map(duration).unwrap_or_default();
-        let peak = |place| plan.stages.iter().map(|stage| stage.bytes(place)).max().unwrap_or_default();
-        let peaks = [Place::Anonymous, Place::Mapped, Place::Device].map(|place| size(peak(place)));
-        let [memory, mapped, device] = peaks;
-        lines.push(row("at most", [memory, mapped, device, time]));
-        lines.join("\n")
+        format!("{}\n\n{}", self.headline(plan), stage_table(&plan.stages))
     }
 
     fn headline(&self, plan: &DrawingPlan) -> String {
@@ -107,17 +79,6 @@ impl Planner {
 
     /// A plan for programs. `flags` are those of the cheapest plan that fits, null where none does.
     pub fn json(&self, plan: &DrawingPlan, cheapest: Option<&DrawingPlan>) -> Value {
-        let stage = |stage: &Stage| {
-            let parts = stage.parts.iter().map(|part| {
-                let place = match part.place {
-                    Place::Anonymous => "memory",
-                    Place::Mapped => "mapped",
-                    Place::Device => "device",
-                };
-                json!({ "name": part.name, "bytes": part.bytes, "place": place })
-            });
-            json!({ "name": stage.name, "seconds": stage.seconds, "parts": parts.collect::<Vec<_>>() })
-        };
         json!({
             "peak_device_bytes": plan.peak_device_bytes(),
             "peak_host_bytes": plan.peak_host_bytes(),
@@ -128,9 +89,55 @@ impl Planner {
             "flags": cheapest.map(|plan| plan.settings.flags()),
             "seconds": plan.seconds(),
             "resident_blocks": { "transformer": plan.resident_blocks[0], "text_encoder": plan.resident_blocks[1] },
-            "stages": plan.stages.iter().map(stage).collect::<Vec<_>>(),
+            "stages": stages_json(&plan.stages),
         })
     }
+}
+
+/// A table of stages with what each holds, and of the most of each kind of memory: several lines.
+pub fn stage_table(stages: &[Stage]) -> String {
+    let peak = |place| stages.iter().map(|stage| stage.bytes(place)).max().unwrap_or_default();
+    let is_on_device = peak(Place::Device) > 0;
+    let row = |name: &str, cells: [String; 4]| {
+        let [memory, mapped, device, time] = cells;
+        let device = if is_on_device { format!("{device:>12}") } else { String::new() };
+        format!("{name:<26}{memory:>12}{mapped:>14}{device}{time:>10}")
+    };
+    let mut lines = vec![row("", ["memory", "mapped files", "device", "time"].map(String::from))];
+    for (index, stage) in stages.iter().enumerate() {
+        let [memory, mapped, device] = [Place::Anonymous, Place::Mapped, Place::Device].map(|place| stage.bytes(place));
+        let time = stage.seconds.map(duration).unwrap_or_default();
+        lines.push(row(stage.name, [size(memory), size(mapped), size(device), time]));
+        let whole = (memory + mapped + device) as f64;
+        // What stays is told once.
+        let is_told = |part: &Part| stages[..index].iter().any(|before| before.parts.contains(part));
+        for part in stage.parts.iter().filter(|part| part.bytes as f64 >= SHOWN * whole && !is_told(part)) {
+            let at = |place| if part.place == place { size(part.bytes) } else { String::new() };
+            let cells = [at(Place::Anonymous), at(Place::Mapped), at(Place::Device), String::new()];
+            lines.push(row(&format!("  {}", part.name), cells));
+        }
+    }
+    let seconds: Option<f64> = stages.iter().map(|stage| stage.seconds).sum();
+    let peaks = [Place::Anonymous, Place::Mapped, Place::Device].map(|place| size(peak(place)));
+    let [memory, mapped, device] = peaks;
+    lines.push(row("at most", [memory, mapped, device, seconds.map(duration).unwrap_or_default()]));
+    lines.join("\n")
+}
+
+/// Stages for programs.
+pub fn stages_json(stages: &[Stage]) -> Value {
+    let stage = |stage: &Stage| {
+        let parts = stage.parts.iter().map(|part| {
+            let place = match part.place {
+                Place::Anonymous => "memory",
+                Place::Mapped => "mapped",
+                Place::Device => "device",
+            };
+            json!({ "name": part.name, "bytes": part.bytes, "place": place })
+        });
+        json!({ "name": stage.name, "seconds": stage.seconds, "parts": parts.collect::<Vec<_>>() })
+    };
+    stages.iter().map(stage).collect()
 }
 
 /// What is needed, and what is there.
@@ -151,11 +158,13 @@ fn shortage(plan: &DrawingPlan) -> String {
     }
 }
 
-fn size(bytes: u64) -> String {
+/// A size for people.
+pub fn size(bytes: u64) -> String {
     format!("{:.2} GB", bytes as f64 / 1e9)
 }
 
-fn duration(seconds: f64) -> String {
+/// A time for people.
+pub fn duration(seconds: f64) -> String {
     match seconds {
         seconds if seconds < 100.0 => format!("{seconds:.1} s"),
         seconds if seconds < 6000.0 => format!("{:.0} min", seconds / 60.0),

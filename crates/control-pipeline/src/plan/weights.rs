@@ -105,6 +105,13 @@ pub(super) struct Bytes {
     pub(super) stored: u64,
 }
 
+impl Bytes {
+    /// In memory of their own, all of them.
+    fn held(&self) -> u64 {
+        self.own + self.mapped
+    }
+}
+
 impl std::ops::AddAssign for Bytes {
     fn add_assign(&mut self, other: Self) {
         self.own += other.own;
@@ -138,7 +145,7 @@ impl BlockWeights {
 
     /// Of the two largest blocks among those behind the first so many, in memory of their own.
     pub(super) fn ring(&self, resident: usize) -> u64 {
-        let mut sizes: Vec<u64> = self.blocks[resident..].iter().map(|block| block.own + block.mapped).collect();
+        let mut sizes: Vec<u64> = self.blocks[resident..].iter().map(Bytes::held).collect();
         sizes.sort_unstable_by(|a, b| b.cmp(a));
         sizes.iter().take(2).sum()
     }
@@ -183,6 +190,20 @@ impl PipelineWeights {
             self.vae.tensors.iter().filter(ours).map(|tensor| tensor.bytes(settings, false)).sum()
         };
         [of(["encoder.", "quant_conv."]), of(["decoder.", "post_quant_conv."])]
+    }
+}
+
+/// In memory of their own, as a training run has the frozen models.
+impl PipelineWeights {
+    /// Bytes of the text encoder, whole or, where it is streamed, of the two layers that are there at a time.
+    pub fn text_encoder_bytes(&self, config: &GlmConfig, settings: &DrawingSettings, is_streamed: bool) -> u64 {
+        let weights = self.text_encoder(config, settings);
+        if is_streamed { weights.ring(0) } else { weights.resident(weights.blocks.len()).held() }
+    }
+
+    /// Bytes of the autoencoder.
+    pub fn vae_bytes(&self, settings: &DrawingSettings) -> u64 {
+        self.vae(settings).iter().map(Bytes::held).sum()
     }
 }
 

@@ -15,7 +15,7 @@ use std::{
 use cogview4_model::{
     CogView4Transformer, ComputeDtype,
     files::{sync_folder, write_atomic},
-    weights::save_tensors,
+    weights::{DIFFUSION_WEIGHTS, save_sources, save_tensors},
 };
 
 use self::{
@@ -28,7 +28,7 @@ use crate::{
 };
 
 pub(crate) use files::list;
-pub(crate) use resume::Checkpoint;
+pub(crate) use resume::{Checkpoint, StoredState};
 pub(crate) use state::{Machine, TrainState};
 
 /// In front of the name of a checkpoint that is being written, and of one that is being replaced.
@@ -83,7 +83,8 @@ fn write_files(
 ) -> Result<()> {
     let transformer = folder.join("transformer");
     fs::create_dir_all(&transformer).map_err(TrainError::io(&transformer))?;
-    model.save_values(&transformer, optimizer.values(model, save_dtype.dtype()))?;
+    model.save_config(&transformer)?;
+    save_sources(optimizer.values(model, save_dtype.dtype()), &transformer, DIFFUSION_WEIGHTS)?;
     // What is saved in bfloat16 has its f32 values here, if there are any.
     let masters = if save_dtype == ComputeDtype::Float32 { Vec::new() } else { optimizer.masters(model) };
     let masters = masters.into_iter().map(|(key, source)| (format!("{MASTER}{key}"), source));

@@ -2,11 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use burn::tensor::DType;
-use cogview4_model::{
-    CogView4Transformer,
-    weights::{WeightFiles, parameter_sources, update_parameters},
-};
+use burn::{module::Module, tensor::DType};
+use cogview4_model::weights::{WeightFiles, parameter_shapes, update_parameters};
 
 use super::{
     files::{MASTER, OPTIMIZER, list},
@@ -129,43 +126,48 @@ impl Checkpoint {
         Err(TrainError::ConfigChanged { path: self.folder.clone(), difference })
     }
 
-    /// Restores the f32 values of a transformer that was saved in bfloat16, and the optimiser's moments.
-    pub(crate) fn restore(
-        &self,
-        model: CogView4Transformer,
-        config: &TrainConfig,
-        mut optimizer: AdamW,
-    ) -> Result<(CogView4Transformer, AdamW)> {
-        let state = StateFile::open(self.folder.join(OPTIMIZER))?;
-        let parameters = parameter_sources(&model, None);
-        for (key, source) in parameters.iter().filter(|(key, _)| config.recipe.is_trained(key)) {
-            let length = source.shape().iter().product();
-            // Other settings may train what was not trained before; its moments begin at zero.
-            if config.allow_config_change && !state.has_moments(key) {
-                continue;
-            }
-            optimizer.restore(key, length, state.moments(key, length)?)?;
-        }
-        drop(parameters);
-        let mut done = Ok(());
-        let model = update_parameters(model, |key, values| {
-            if done.is_ok() {
-                done = state.read_master(key, values);
-            }
-        });
-        done.map(|()| (model, optimizer))
+    /// What the optimiser had kept.
+    pub(crate) fn open_state(&self) -> Result<StoredState> {
+        StoredState::open(self.folder.join(OPTIMIZER))
     }
 }
 
 /// The file of a checkpoint that holds the optimiser's state.
-struct StateFile {
+pub(crate) struct StoredState {
     path: PathBuf,
     files: WeightFiles,
 }
 
-impl StateFile {
+impl StoredState {
     fn open(path: PathBuf) -> Result<Self> {
         Ok(Self { files: WeightFiles::open_file(&path)?, path })
+    }
+
+    /// Restores the f32 values of a part of the transformer whose keys begin with `prefix`, where it was saved in bfloat16,
+    /// and the optimiser's moments.
+    pub(crate) fn restore<M: Module>(
+        &self,
+        prefix: &str,
+        part: M,
+        config: &TrainConfig,
+        optimizer: &mut AdamW,
+    ) -> Result<M> {
+        for (key, shape) in parameter_shapes(&part) {
+            let key = format!("{prefix}{key}");
+            // Other settings may train what was not trained before; its moments begin at zero.
+            let is_new = config.allow_config_change && !self.has_moments(&key);
+            if config.recipe.is_trained(&key) && !is_new {
+                let length = shape.iter().product();
+                optimizer.restore(&key, length, self.moments(&key, length)?)?;
+            }
+        }
+        let mut done = Ok(());
+        let part = update_parameters(part, |key, values| {
+            if done.is_ok() {
+                done = self.read_master(&format!("{prefix}{key}"), values);
+            }
+        });
+        done.map(|()| part)
     }
 
     fn has_moments(&self, key: &str) -> bool {

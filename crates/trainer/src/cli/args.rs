@@ -4,13 +4,14 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use cogview4_cli::ByteSize;
 use cogview4_control_pipeline::ControlLatents;
 use cogview4_hub::Token;
 use cogview4_model::DeviceSpec;
 
 use super::{convert::ConvertArgs, inspect::InspectArgs, push::PushArgs};
 use crate::{
-    config::{CaptionChoice, OptimizerOffload, WeightingSigma},
+    config::{CaptionChoice, Offload, WeightingSigma},
     schedule::{learning_rate::SchedulerType, timesteps::WeightingScheme},
 };
 
@@ -36,6 +37,9 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Show what is in weight files or in a data set, compare two sets of weights, or save a picture of a data set
     Inspect(Box<InspectArgs>),
+    /// Show what a run would take, with the same flags, before anything is loaded: memory, disk and time, whether it
+    /// fits, and the cheapest flags that do
+    Plan(Box<Args>),
     /// Push the result of a run to the Hub, or go on with a push that failed
     Push(PushArgs),
 }
@@ -236,9 +240,23 @@ pub struct Args {
     /// Update each block as soon as its gradients are there, clipped by the norm of the step before
     #[arg(long)]
     pub optimizer_in_backward: bool,
+    /// Memory that the run may have, such as 12GiB: what does not fit is in files, of which the system keeps in memory what
+    /// it has room for
+    #[arg(long, value_name = "SIZE")]
+    pub max_memory: Option<ByteSize>,
+    /// Choose the flags that cost least for a run that holds no more than this memory, such as 20GiB; with `plan`, on any
+    /// machine that has as much
+    #[arg(long, value_name = "SIZE")]
+    pub fit: Option<ByteSize>,
     /// Where masters and moments are kept: none, cpu, disk [default: none]
     #[arg(long)]
-    pub optimizer_offload: Option<OptimizerOffload>,
+    pub optimizer_offload: Option<Offload>,
+    /// Where the gradients of a step are kept until all are there: none, cpu, disk [default: none]
+    #[arg(long)]
+    pub gradient_offload: Option<Offload>,
+    /// Where the weights that are trained are: none, cpu, or disk, in the file that becomes the result [default: none]
+    #[arg(long)]
+    pub param_offload: Option<Offload>,
     /// Folder of files that are gone with the run [default: OUTPUT_DIR/scratch]
     #[arg(long)]
     pub scratch_dir: Option<PathBuf>,

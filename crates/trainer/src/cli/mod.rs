@@ -8,6 +8,7 @@ mod convert;
 mod dataset;
 mod inspect;
 mod interrupt;
+mod plan;
 mod push;
 mod resolve;
 mod wandb;
@@ -36,6 +37,7 @@ pub use cogview4_hub::Token;
 pub use convert::{ConvertArgs, convert};
 pub use dataset::{DataConfig, DataSource};
 pub use inspect::{InspectArgs, inspect};
+pub use plan::plan;
 pub use push::{PushArgs, push};
 
 /// Signals within this time are one wish to stop: a terminal and a service manager both send to a whole group.
@@ -59,6 +61,7 @@ pub fn run(cli: Cli) -> Result<()> {
             ensure!(outcome.differences == 0, "{} of {} tensors differ", outcome.differences, outcome.tensors);
             Ok(())
         }
+        Some(Command::Plan(args)) => plan(*args, &mut std::io::stdout()).map(drop).map_err(with_flags),
         Some(Command::Push(args)) => push(&args, &mut std::io::stdout()).map_err(with_flags),
     }
 }
@@ -80,6 +83,7 @@ fn train(args: Args) -> Result<()> {
     let wanted = args.push();
     let flag = stop.clone();
     let run = || -> Result<(TrainOutcome, Option<Target>), TrainError> {
+        let fit = args.fit;
         let (mut config, mut data) = args.resolve()?;
         let progress = Arc::new(StoppableProgress::new(stop.clone()));
         config.hub = config.hub.with_progress(progress.clone());
@@ -90,7 +94,11 @@ fn train(args: Args) -> Result<()> {
         }
         config.card.command_line = Some(card::command_line(std::env::args_os()));
         wandb::lay_environment(&mut config.wandb, |name| std::env::var(name).ok());
-        let trainer = Trainer::stoppable(config, data.open()?, stop)?;
+        let data = data.open()?;
+        if let Some(size) = fit {
+            config = plan::fitted(config, data.train.len(), size.0)?;
+        }
+        let trainer = Trainer::stoppable(config, data, stop)?;
         for note in trainer.notes() {
             cogview4_cli::note(&format!("note: {note}"));
         }

@@ -144,7 +144,10 @@ impl Args {
         config.dump_step = self.dump_step;
         lay(&mut config.device, self.device);
         config.offload = self.offload;
+        config.max_memory = self.max_memory.map(|size| size.0);
         lay(&mut config.optimizer_offload, self.optimizer_offload);
+        lay(&mut config.gradient_offload, self.gradient_offload);
+        lay(&mut config.param_offload, self.param_offload);
         config.scratch_dir = self.scratch_dir;
         config.gradient_checkpointing = self.gradient_checkpointing;
         config.seed = self.seed;

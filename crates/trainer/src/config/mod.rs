@@ -16,7 +16,7 @@ use crate::error::{Result, TrainError};
 
 pub use card::CardConfig;
 pub use recipe::{CaptionChoice, Recipe, WeightingSigma};
-pub use state::OptimizerOffload;
+pub use state::Offload;
 pub use trackers::{TrackerKind, WandbConfig};
 pub use validation::{ValidationConfig, ValidationPair};
 
@@ -83,10 +83,17 @@ pub struct TrainConfig {
     pub dump_step: Option<PathBuf>,
     /// Where to compute.
     pub device: DeviceSpec,
+    /// The memory that the run may have: what does not fit goes to the disk, the state of the optimiser first, then
+    /// gradients, then weights.
+    pub max_memory: Option<u64>,
     /// Where masters and moments are kept.
-    pub optimizer_offload: OptimizerOffload,
+    pub optimizer_offload: Offload,
     /// Folder of files that are gone with the run: `scratch` in the output folder where it is not given.
     pub scratch_dir: Option<PathBuf>,
+    /// Where the gradients of a step are kept until all are there.
+    pub gradient_offload: Offload,
+    /// Where the weights that are trained are: on the disk, in the file that becomes the result.
+    pub param_offload: Offload,
     /// Whether the text encoder is streamed from its files instead of loaded.
     pub offload: bool,
     /// Whether blocks are computed again in the backward pass, instead of keeping what it needs of them.
@@ -134,8 +141,11 @@ impl TrainConfig {
             pack: Packing::OutputDir,
             dump_step: None,
             device: DeviceSpec::default(),
-            optimizer_offload: OptimizerOffload::None,
+            max_memory: None,
+            optimizer_offload: Offload::None,
             scratch_dir: None,
+            gradient_offload: Offload::None,
+            param_offload: Offload::None,
             offload: false,
             gradient_checkpointing: false,
             save_dtype: ComputeDtype::default(),
@@ -199,6 +209,10 @@ impl TrainConfig {
         if recipe.optimizer_in_backward && !self.gradient_checkpointing {
             let reason = "blocks have gradients one after another only with `gradient_checkpointing`";
             return Err(TrainError::setting("optimizer_in_backward", reason));
+        }
+        if self.param_offload != Offload::None && !self.device.is_cpu() {
+            let reason = format!("{} computes with weights in its own memory only", self.device);
+            return Err(TrainError::setting("param_offload", reason));
         }
         if self.report_to.contains(&TrackerKind::Wandb) {
             trackers::check_project(&self.tracker_project_name)?;

@@ -1,4 +1,4 @@
-//! Where the optimiser's state is kept, and how.
+//! Where what a run keeps is, and how.
 
 use std::path::PathBuf;
 
@@ -8,25 +8,36 @@ use crate::{
     optimizer::{StateOptions, StatePlace},
 };
 
-/// Where masters and moments are kept.
+/// Where something is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OptimizerOffload {
-    /// In the host's memory, where they are updated.
+pub enum Offload {
+    /// Where it is used; masters, moments and gradients in the host's memory, where they are.
     #[default]
     None,
-    /// The same: there is no other place for them than the host.
+    /// In the host's memory.
     Cpu,
     /// In a file, of which the system keeps in memory what it has room for.
     Disk,
 }
 
-names!(OptimizerOffload { None = "none", Cpu = "cpu", Disk = "disk" });
+names!(Offload { None = "none", Cpu = "cpu", Disk = "disk" });
 
 impl TrainConfig {
     /// The folder of files that are gone with the run, where there are any.
     pub(crate) fn scratch_folder(&self) -> Option<PathBuf> {
         let folder = || self.scratch_dir.clone().unwrap_or_else(|| self.output_dir.join("scratch"));
-        (self.optimizer_offload == OptimizerOffload::Disk).then(folder)
+        (self.optimizer_offload == Offload::Disk || self.files_gradients()).then(folder)
+    }
+
+    /// Whether the gradients of a step wait in a file until all are there.
+    pub(crate) fn files_gradients(&self) -> bool {
+        let leaves_at_once = self.recipe.optimizer_in_backward && self.recipe.gradient_accumulation_steps == 1;
+        self.gradient_offload == Offload::Disk && !leaves_at_once
+    }
+
+    /// In a file of the scratch folder.
+    pub(crate) fn scratch_place(&self) -> StatePlace {
+        self.scratch_folder().map_or(StatePlace::Memory, StatePlace::Disk)
     }
 
     /// How the optimiser keeps its state in a run of this seed.
@@ -34,7 +45,10 @@ impl TrainConfig {
         StateOptions {
             use_8bit: self.recipe.use_8bit_adam,
             stochastic_rounding: self.recipe.stochastic_rounding.then_some(seed),
-            place: self.scratch_folder().map_or(StatePlace::Memory, StatePlace::Disk),
+            place: match self.optimizer_offload {
+                Offload::Disk => self.scratch_place(),
+                Offload::None | Offload::Cpu => StatePlace::Memory,
+            },
         }
     }
 }

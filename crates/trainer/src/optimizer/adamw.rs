@@ -4,13 +4,15 @@ use burn::{
     module::Module,
     tensor::{DType, TensorData},
 };
-use cogview4_model::weights::{TensorSource, map_parameters, parameter_sources};
+use cogview4_model::weights::{TensorSource, WeightsInPlace, map_parameters, parameter_sources, renew_parameters};
+use pulp::Arch;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    buffers::with_buffer,
     gradients::{CHUNK, Gradients, ScaledGradient},
-    state::{Chunks, State, StateOptions, StoredMoment},
+    state::{Chunks, State, StateOptions, StoredMoment, Values},
 };
 use crate::error::Result;
 
@@ -52,12 +54,14 @@ impl Default for AdamWConfig {
 pub struct AdamW {
     config: AdamWConfig,
     state: State,
+    /// The files that parameters lie in, and the type that they have there; without them each has memory of its own.
+    weights: Option<(WeightsInPlace, DType)>,
 }
 
 impl AdamW {
     /// An optimiser that has made no step, with its state in memory and in f32.
     pub fn new(config: AdamWConfig) -> Self {
-        Self { config, state: State::default() }
+        Self { config, state: State::default(), weights: None }
     }
 
     /// An optimiser that has made no step, with its state kept in this way.
@@ -65,7 +69,25 @@ impl AdamW {
     /// # Errors
     /// A folder that no file can be made in.
     pub fn with_options(config: AdamWConfig, options: StateOptions) -> Result<Self> {
-        Ok(Self { config, state: State::new(options)? })
+        Ok(Self { config, state: State::new(options)?, weights: None })
+    }
+
+    /// Has the parameters lie in these files, in this type, once they are brought to it.
+    #[must_use]
+    pub(crate) fn with_weights(self, weights: WeightsInPlace, dtype: DType) -> Self {
+        Self { weights: Some((weights, dtype)), ..self }
+    }
+
+    /// Gives the files that the parameters lie in their names, if there are any and they are in this type. No step can
+    /// follow.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub(crate) fn commit_weights(&mut self, dtype: DType) -> Result<bool> {
+        match &mut self.weights {
+            Some((weights, own)) if *own == dtype => Ok(weights.commit().map(|()| true)?),
+            _ => Ok(false),
+        }
     }
 
     /// Brings an f32 model to the type that it is computed in. In a narrower one its f32 values stay here, as masters that
@@ -74,14 +96,27 @@ impl AdamW {
     /// # Errors
     /// No memory or space for the masters.
     pub fn narrow<M: Module>(&mut self, model: M, dtype: DType) -> Result<M> {
+        self.narrow_part("", model, dtype)
+    }
+
+    /// As [`narrow`](Self::narrow), of a part of a model whose keys begin with `prefix`.
+    pub(crate) fn narrow_part<M: Module>(&mut self, prefix: &str, part: M, dtype: DType) -> Result<M> {
         let mut done = Ok(());
-        let model = map_parameters(model, |key, data| {
+        let part = map_parameters(part, |key, data| {
+            let key = format!("{prefix}{key}");
             if dtype != DType::F32 && done.is_ok() {
-                done = self.state.keep_values(key, &data);
+                done = self.state.keep_values(&key, data.as_slice().expect("invariant: an f32 model"));
             }
-            data.convert_dtype(dtype)
+            let data = data.convert_dtype(dtype);
+            match &mut self.weights {
+                None => data,
+                Some((weights, _)) => {
+                    weights.bytes_mut(&key).copy_from_slice(data.as_bytes());
+                    weights.lend(&key)
+                }
+            }
         });
-        done.map(|()| model)
+        done.map(|()| part)
     }
 
     /// The model in f32: parameters with a master as that has them.
@@ -146,19 +181,33 @@ impl AdamW {
         part: M,
         mut gradients: Gradients,
     ) -> Result<(M, bool)> {
-        let scalars = Scalars::new(&self.config, number, learning_rate);
+        let Self { config, state, weights } = self;
+        let scalars = Scalars::new(config, number, learning_rate);
         let mut is_finite = Ok(true);
-        let part = map_parameters(part, |key, mut parameter| {
-            let key = format!("{prefix}{key}");
-            if let (Some(gradient), Ok(all)) = (gradients.remove_scaled(&key), &mut is_finite) {
-                assert_eq!(parameter.num_elements(), gradient.len(), "{key}");
-                match self.state.lend(&key, &mut parameter, CHUNK, number) {
-                    Ok(chunks) => *all &= scalars.update_all(chunks, &gradient),
-                    Err(error) => is_finite = Err(error),
-                }
+        let mut update = |key: &str, gradient: ScaledGradient, parameter: Values<'_>| {
+            assert_eq!(parameter.len(), gradient.len(), "{key}");
+            match (state.lend(key, parameter, CHUNK, number), &mut is_finite) {
+                (_, Err(_)) => {}
+                (Ok(chunks), Ok(all)) => *all &= scalars.update_all(chunks, &gradient),
+                (Err(error), _) => is_finite = Err(error),
             }
-            parameter
-        });
+        };
+        let part = match weights {
+            None => map_parameters(part, |key, mut parameter| {
+                let key = format!("{prefix}{key}");
+                if let Some(gradient) = gradients.remove_scaled(&key) {
+                    update(&key, gradient, Values::of(&mut parameter));
+                }
+                parameter
+            }),
+            Some((weights, dtype)) => renew_parameters(part, |key| {
+                let key = format!("{prefix}{key}");
+                if let Some(gradient) = gradients.remove_scaled(&key) {
+                    update(&key, gradient, Values::in_bytes(weights.bytes_mut(&key), *dtype));
+                }
+                weights.lend(&key)
+            }),
+        };
         is_finite.map(|is_finite| (part, is_finite))
     }
 
@@ -203,9 +252,18 @@ impl Scalars {
     fn update_all(&self, [parameters, firsts, seconds]: Chunks<'_>, gradient: &ScaledGradient) -> bool {
         let chunks = parameters.into_par_iter().zip(firsts).zip(seconds).enumerate();
         let broken = chunks.map(|(index, ((parameter, first), second))| {
-            let gradient = gradient.chunk(index);
-            parameter.with(|parameter| {
-                first.with(|exp_avg| second.with(|exp_avg_sq| self.update(parameter, &gradient, exp_avg, exp_avg_sq)))
+            with_buffer(|buffer| {
+                let gradient = gradient.chunk(index, buffer);
+                parameter.with(|parameter| {
+                    first.with(|exp_avg| {
+                        second.with(|exp_avg_sq| {
+                            Arch::new().dispatch(
+                                #[inline(always)]
+                                || self.update(parameter, gradient, exp_avg, exp_avg_sq),
+                            )
+                        })
+                    })
+                })
             })
         });
         // Every chunk is updated, whatever the others gave.
@@ -213,11 +271,14 @@ impl Scalars {
     }
 
     /// Updates a chunk; gives 0 where it and its second moment stayed finite.
+    #[inline(always)]
     fn update(&self, parameter: &mut [f32], gradient: &[f32], exp_avg: &mut [f32], exp_avg_sq: &mut [f32]) -> u32 {
         /// The bits of an exponent that only infinities and what is not a number have all set.
         const EXPONENT: u32 = 0x7f80_0000;
+        let len = parameter.len();
+        let (gradient, exp_avg, exp_avg_sq) = (&gradient[..len], &mut exp_avg[..len], &mut exp_avg_sq[..len]);
         let mut is_broken = 0;
-        for i in 0..parameter.len() {
+        for i in 0..len {
             let gradient = gradient[i];
             exp_avg[i] += self.weight1 * (gradient - exp_avg[i]);
             exp_avg_sq[i] = exp_avg_sq[i] * self.beta2 + self.weight2 * (gradient * gradient);

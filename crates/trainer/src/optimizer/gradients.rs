@@ -1,6 +1,6 @@
 //! Gradients by key: the one place that micro-batches, and blocks, hand theirs to, and clipping by the global norm.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use burn::{
     module::Module,
@@ -9,6 +9,8 @@ use burn::{
 use cogview4_model::weights::for_each_gradient;
 use half::bf16;
 use rayon::prelude::*;
+
+use super::{GradientMemory, buffers::with_buffer};
 
 /// Values that are worked on together.
 pub(super) const CHUNK: usize = 1 << 15;
@@ -21,16 +23,24 @@ pub(super) const CHUNK: usize = 1 << 15;
 /// let mut gradients: Gradients = [("weight".to_string(), vec![3.0, -4.0])].into_iter().collect();
 /// assert_eq!(gradients.clip_norm(1.0), 5.0);
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Gradients {
     sums: BTreeMap<String, TensorData>,
     /// What they are multiplied with when they are taken out.
     factor: f32,
+    /// Where they are kept; without it each has memory of its own.
+    memory: Option<GradientMemory>,
+}
+
+impl PartialEq for Gradients {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.sums, self.factor) == (&other.sums, other.factor)
+    }
 }
 
 impl Default for Gradients {
     fn default() -> Self {
-        Self { sums: BTreeMap::new(), factor: 1.0 }
+        Self { sums: BTreeMap::new(), factor: 1.0, memory: None }
     }
 }
 
@@ -62,17 +72,18 @@ impl ScaledGradient {
         self.data.num_elements()
     }
 
-    /// The values of a chunk of [`CHUNK`], in f32.
-    pub(super) fn chunk(&self, index: usize) -> Cow<'_, [f32]> {
-        let chunk = values(&self.data).chunk(index);
-        match self.factor {
-            1.0 => chunk,
-            factor => chunk.iter().map(|value| value * factor).collect(),
-        }
+    /// The values of a chunk of [`CHUNK`], in f32; the buffer is empty at first.
+    pub(super) fn chunk<'a>(&'a self, index: usize, buffer: &'a mut Vec<f32>) -> &'a [f32] {
+        values(&self.data).chunk(index, self.factor, buffer)
     }
 }
 
 impl Gradients {
+    /// None yet, to be kept there.
+    pub(crate) fn kept_in(memory: Option<&GradientMemory>) -> Self {
+        Self { memory: memory.cloned(), ..Self::default() }
+    }
+
     /// Takes all gradients of a model's parameters that a backward pass gave; they count `weight`.
     pub fn take(&mut self, model: &impl Module, pass: BackwardPass, weight: f32) {
         self.take_part("", model, pass, weight);
@@ -85,8 +96,7 @@ impl Gradients {
 
     fn add(&mut self, key: &str, data: TensorData, weight: f32) {
         if weight == 1.0 && !self.sums.contains_key(key) {
-            self.sums.insert(key.into(), data);
-            return;
+            return self.keep(key, data);
         }
         let shape = data.shape().clone();
         let mut values = to_f32(data);
@@ -94,7 +104,15 @@ impl Gradients {
         if let Some(sum) = self.sums.remove(key) {
             values.iter_mut().zip(to_f32(sum)).for_each(|(value, sum)| *value += sum);
         }
-        self.sums.insert(key.into(), TensorData::new(values, shape));
+        self.keep(key, TensorData::new(values, shape));
+    }
+
+    fn keep(&mut self, key: &str, data: TensorData) {
+        let data = match &self.memory {
+            Some(memory) => memory.keep(key, data),
+            None => data,
+        };
+        self.sums.insert(key.into(), data);
     }
 
     /// Scales all gradients so that their joint norm is at most `max_norm`, and gives the norm before; not a number or
@@ -112,7 +130,8 @@ impl Gradients {
         let square = |values: &[f32]| values.iter().map(|&value| f64::from(value) * f64::from(value)).sum::<f64>();
         let sums = |data: &TensorData| -> f64 {
             let (values, count) = (values(data), data.num_elements().div_ceil(CHUNK));
-            let chunks = (0..count).into_par_iter().map(|index| square(&values.chunk(index)));
+            let chunks =
+                (0..count).into_par_iter().map(|index| with_buffer(|buffer| square(values.chunk(index, 1.0, buffer))));
             chunks.collect::<Vec<_>>().into_iter().sum()
         };
         Norms(self.sums.iter().map(|(key, data)| (key.clone(), sums(data))).collect())
@@ -128,13 +147,13 @@ impl Gradients {
     pub(crate) fn split_off(&mut self, prefix: &str) -> Self {
         let (own, others) = std::mem::take(&mut self.sums).into_iter().partition(|(key, _)| key.starts_with(prefix));
         self.sums = others;
-        Self { sums: own, factor: self.factor }
+        Self { sums: own, factor: self.factor, memory: None }
     }
 
     /// Takes one out, as f32.
     pub fn remove(&mut self, key: &str) -> Option<Vec<f32>> {
         let gradient = self.remove_scaled(key)?;
-        let chunks = (0..gradient.len().div_ceil(CHUNK)).map(|index| gradient.chunk(index).into_owned());
+        let chunks = (0..gradient.len().div_ceil(CHUNK)).map(|index| gradient.chunk(index, &mut Vec::new()).to_vec());
         Some(chunks.flatten().collect())
     }
 
@@ -167,12 +186,17 @@ enum Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    /// A chunk of [`CHUNK`], in f32.
-    fn chunk(&self, index: usize) -> Cow<'a, [f32]> {
+    /// A chunk of [`CHUNK`] times a factor, in f32; the buffer is empty at first.
+    fn chunk<'b>(&self, index: usize, factor: f32, buffer: &'b mut Vec<f32>) -> &'b [f32]
+    where
+        'a: 'b,
+    {
         match self {
-            Self::Full(values) => Cow::Borrowed(part(values, index)),
-            Self::Narrow(values) => part(values, index).iter().map(|value| value.to_f32()).collect(),
+            Self::Full(values) if factor == 1.0 => return part(values, index),
+            Self::Full(values) => buffer.extend(part(values, index).iter().map(|value| value * factor)),
+            Self::Narrow(values) => buffer.extend(part(values, index).iter().map(|value| value.to_f32() * factor)),
         }
+        buffer
     }
 }
 

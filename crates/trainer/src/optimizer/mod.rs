@@ -2,15 +2,20 @@
 //! its state is kept.
 
 mod adamw;
+mod buffers;
+mod gradient_memory;
 mod gradients;
+mod memory;
 mod rounding;
 mod state;
 #[cfg(test)]
 mod tests;
 
 pub use adamw::{AdamW, AdamWConfig};
+pub(crate) use gradient_memory::GradientMemory;
 pub use gradients::Gradients;
 pub(crate) use gradients::Norms;
-pub use state::{StateOptions, StatePlace};
+pub use memory::StatePlace;
+pub use state::StateOptions;
 
 pub(crate) use state::{BLOCK, MOMENTS, SCALES, StoredMoment};

@@ -6,6 +6,7 @@ use burn::{
     module::{Module, Param},
     tensor::{DType, Device, Tensor, TensorData},
 };
+use cogview4_model::weights::WeightsInPlace;
 use half::bf16;
 
 use super::*;
@@ -121,11 +122,18 @@ fn moments_in_8_bits_are_those_of_bitsandbytes() {
     }
 }
 
+/// Values of a parameter after some steps, those of its master, and the moments.
+type Stepped = (Vec<f32>, Vec<f32>, Vec<(String, TensorData)>);
+
 /// Steps of a parameter of many values, with the state kept in this way.
-fn steps(options: StateOptions, dtype: DType) -> (Vec<f32>, Vec<f32>, Vec<(String, TensorData)>) {
-    let count = 70_001;
-    let wave = |scale: f32| (0..count).map(move |index| (index as f32 * scale).sin()).collect::<Vec<f32>>();
-    let mut optimizer = AdamW::with_options(AdamWConfig::default(), options).unwrap();
+fn steps(options: StateOptions, dtype: DType) -> Stepped {
+    steps_of(AdamW::with_options(AdamWConfig::default(), options).unwrap(), dtype)
+}
+
+const COUNT: usize = 70_001;
+
+fn steps_of(mut optimizer: AdamW, dtype: DType) -> Stepped {
+    let wave = |scale: f32| (0..COUNT).map(move |index| (index as f32 * scale).sin()).collect::<Vec<f32>>();
     let mut model = optimizer.narrow(parameter(wave(0.37)), dtype).unwrap();
     for number in 1..=4 {
         let mut gradients: Gradients = [("p".to_string(), wave(0.011 * number as f32))].into_iter().collect();
@@ -152,6 +160,20 @@ fn where_the_state_is_changes_nothing() {
     let options = StateOptions { place: StatePlace::Disk(folder.path().join("absent")), ..StateOptions::default() };
     let error = AdamW::with_options(AdamWConfig::default(), options).unwrap_err().to_string();
     assert!(error.starts_with("scratch_dir: ") && error.contains("absent"), "{error}");
+}
+
+#[test]
+fn where_the_parameters_lie_changes_nothing() {
+    for (dtype, seed) in [(DType::F32, None), (DType::BF16, None), (DType::BF16, Some(5))] {
+        let folder = tempfile::tempdir().unwrap();
+        let options = StateOptions { stochastic_rounding: seed, ..StateOptions::default() };
+        let own = steps(options.clone(), dtype);
+        let parameters = [("p".to_string(), vec![COUNT])];
+        let weights = WeightsInPlace::create(folder.path(), "weights", parameters, dtype).unwrap();
+        let optimizer = AdamW::with_options(AdamWConfig::default(), options).unwrap();
+        assert!(steps_of(optimizer.with_weights(weights, dtype), dtype) == own, "{dtype:?} {seed:?}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "never committed");
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! A whole run. `setup` opens, checks, packs and loads; here it trains, validates and writes.
 
 mod callbacks;
+mod load;
 mod outputs;
+mod planning;
 mod published;
 mod setup;
 mod step;
@@ -10,20 +12,25 @@ use std::{path::PathBuf, sync::Arc};
 
 use cogview4_control_pipeline::progress_bar;
 use cogview4_data::TrainData;
-use cogview4_model::{CogView4Transformer, memory::MemoryMeter};
+use cogview4_model::{
+    CogView4Transformer,
+    memory::MemoryMeter,
+    weights::{DIFFUSION_WEIGHTS, save_sources},
+};
 use indicatif::ProgressBar;
 
 use crate::{
     checkpoint::{self, Machine, TrainState},
     config::TrainConfig,
     error::Result,
-    optimizer::AdamW,
+    optimizer::{AdamW, GradientMemory},
     samples::{BatchMaker, Loader},
     schedule::order::SampleOrder,
     stop::StopFlag,
     trackers::{Shown, Trackers},
 };
 
+pub(crate) use planning::planner;
 pub(crate) use published::is_weights;
 pub(crate) use setup::LOCK;
 
@@ -51,6 +58,8 @@ pub struct Trainer {
     /// In the type that is computed in. Taken out only while a step changes it.
     model: Option<CogView4Transformer>,
     optimizer: AdamW,
+    /// Where gradients are kept that have no memory of their own.
+    gradient_memory: Option<GradientMemory>,
     order: SampleOrder,
     memory: MemoryMeter,
     /// Optimiser steps made: the clock of the run.
@@ -68,8 +77,8 @@ pub struct TrainOutcome {
     pub steps: usize,
     /// Whether the run came to its end, and was not stopped.
     pub completed: bool,
-    /// The transformer, in f32; [`PipelineLoader::transformer`](cogview4_control_pipeline::PipelineLoader::transformer)
-    /// takes it.
+    /// The transformer, in the type that it was computed in;
+    /// [`PipelineLoader::transformer`](cogview4_control_pipeline::PipelineLoader::transformer) takes it.
     pub transformer: CogView4Transformer,
     /// The folder of W&B's offline run, where one was written.
     pub wandb_run: Option<PathBuf>,
@@ -100,13 +109,26 @@ impl Trainer {
     pub fn stoppable(config: TrainConfig, data: impl Into<TrainData>, stop: StopFlag) -> Result<Self> {
         let (data, memory) = (data.into(), MemoryMeter::start());
         let mut opened = setup::open(&config)?;
-        let setup::Planned { order, total_steps } = setup::check(&config, &mut opened, data.train.len())?;
+        let setup::Planned { order, total_steps, config } = setup::check(&config, &mut opened, data.train.len())?;
         let packed = setup::pack(&config, &mut opened, data, &stop)?;
-        let (model, optimizer) = setup::load(&config, &opened, order.seed)?;
+        let (model, optimizer) = load::load(&config, &opened, order.seed)?;
         let state = opened.checkpoint.as_ref().map(|checkpoint| &checkpoint.state);
         let (step, last_norm) = state.map_or((0, None), |state| (state.step, state.last_norm));
-        let model = Some(model);
-        Ok(Self { config, stop, opened, packed, model, optimizer, order, memory, step, total_steps, last_norm })
+        let (model, gradient_memory) = (Some(model), load::gradient_memory(&config, &opened)?);
+        Ok(Self {
+            config,
+            stop,
+            opened,
+            packed,
+            model,
+            optimizer,
+            gradient_memory,
+            order,
+            memory,
+            step,
+            total_steps,
+            last_norm,
+        })
     }
 
     /// What a person should know before the run begins: checkpoints that were passed over, another kind of machine.
@@ -136,8 +158,8 @@ impl Trainer {
             }
         };
         trackers.finish(if completed { "finished" } else { "stopped" })?;
-        let Self { step, model, optimizer, .. } = self;
-        let transformer = optimizer.widen(model.expect("invariant: there between steps"));
+        let Self { step, model, .. } = self;
+        let transformer = model.expect("invariant: there between steps");
         let wandb_run = trackers.wandb_run().map(PathBuf::from);
         Ok(TrainOutcome { steps: step, completed, transformer, wandb_run })
     }
@@ -172,11 +194,21 @@ impl Trainer {
                 return Ok(false);
             }
         }
-        let values = self.optimizer.values(self.model(), self.config.save_dtype.dtype());
-        self.model().save_values(&self.config.output_dir, values)?;
+        self.save()?;
         self.validate(trackers, callbacks, progress)?;
         progress.finish();
         Ok(true)
+    }
+
+    /// Writes the result.
+    fn save(&mut self) -> Result<()> {
+        let (folder, dtype) = (&self.config.output_dir, self.config.save_dtype.dtype());
+        let model = self.model.as_ref().expect("invariant: there between steps");
+        model.save_config(folder)?;
+        if self.optimizer.commit_weights(dtype)? {
+            return Ok(());
+        }
+        Ok(save_sources(self.optimizer.values(model, dtype), folder, DIFFUSION_WEIGHTS)?)
     }
 
     /// Measures, and generates pictures, unless an earlier part of the run has done so at this step.

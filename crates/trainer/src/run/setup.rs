@@ -1,4 +1,4 @@
-//! From settings to a run that can begin, in four steps: open, check, pack, load. Whatever can be known in a step is
+//! From settings to a run that can begin, in four steps: open, check, pack, and [`load`](super::load). Whatever can be known in a step is
 //! refused in it, so hours of packing never end in a setting that was wrong from the start.
 
 use std::{
@@ -6,27 +6,19 @@ use std::{
     sync::Arc,
 };
 
-use burn::{
-    module::Module,
-    tensor::{DType, Device},
-};
-use cogview4_control_pipeline::{
-    Component, InputChannels, PipelineConfigs, PipelineFolder, PipelineSource, progress_bar,
-};
+use burn::tensor::Device;
+use cogview4_control_pipeline::{PipelineConfigs, PipelineFolder, progress_bar};
 use cogview4_data::{Dataset, FolderLock, ImageTransform, Pack, TrainData, first_rows};
-use cogview4_hub::Source;
-use cogview4_model::{
-    CogView4Transformer,
-    weights::{Int8, WeightOptions, set_trained},
-};
+use cogview4_model::weights::Int8;
 
-use super::outputs::check_outputs;
+use super::{
+    outputs::check_outputs,
+    planning::{planner_of, read, total_steps},
+};
 use crate::{
     checkpoint::{self, Checkpoint},
-    config::{MAX_COUNT, TrainConfig},
+    config::TrainConfig,
     error::{Result, TrainError, make_folder},
-    optimizer::AdamW,
-    resources::{check_disk, check_memory},
     samples::{Captions, Encoders, PackedSamples, RecordShapes, Rows, SampleEncoder},
     schedule::order::SampleOrder,
     stop::StopFlag,
@@ -59,22 +51,7 @@ pub(super) fn open(config: &TrainConfig) -> Result<Opened> {
     let device = config.device.open()?;
     let mut notes = Vec::new();
     let checkpoint = Checkpoint::find(config, &mut notes)?;
-    let source = PipelineSource {
-        pipeline: config.pretrained_model.clone(),
-        transformer: match &checkpoint {
-            Some(checkpoint) => Some(Source::Folder(checkpoint.folder.join("transformer"))),
-            None => config.transformer.clone(),
-        },
-        variant: config.variant.clone(),
-        hub: config.hub.clone(),
-    };
-    let folder = source.fetch(&Component::ALL)?;
-    let channels = match (config.recipe.control, &checkpoint) {
-        (false, _) => InputChannels::Base,
-        (true, None) => InputChannels::BaseOrControl,
-        (true, Some(_)) => InputChannels::Control,
-    };
-    let configs = folder.read_configs(channels)?;
+    let (folder, configs) = read(config, checkpoint.as_ref())?;
     let controls = load_controls(config)?;
     Ok(Opened { _lock: lock, device, folder, configs, checkpoint, controls, notes })
 }
@@ -83,6 +60,8 @@ pub(super) fn open(config: &TrainConfig) -> Result<Opened> {
 pub(super) struct Planned {
     pub order: SampleOrder,
     pub total_steps: usize,
+    /// The settings, with what goes to the disk decided.
+    pub config: TrainConfig,
 }
 
 /// Checks all that needs neither pictures nor weights.
@@ -102,30 +81,16 @@ pub(super) fn check(config: &TrainConfig, opened: &mut Opened, rows: usize) -> R
         (None, None) => new_seed(),
     };
     let order = SampleOrder::new(seed, rows, recipe.train_batch_size * recipe.gradient_accumulation_steps);
-    let epochs = config.num_train_epochs.checked_mul(order.steps_per_epoch());
-    let total_steps = config.max_train_steps.or(epochs).filter(|steps| *steps <= MAX_COUNT);
-    let total_steps = total_steps.ok_or_else(|| {
-        TrainError::setting("num_train_epochs", format!("gives more than {MAX_COUNT} steps with {rows} rows"))
-    })?;
+    let total_steps = total_steps(config, rows, order.steps_per_epoch())?;
     Checkpoint::check_none_is_replaced(config)?;
     if let Some(checkpoint) = &opened.checkpoint {
         checkpoint.check_settings(config, total_steps, &mut opened.notes)?;
     }
     check_outputs(config)?;
-    let parameters = parameters(opened, recipe.control);
     let first = opened.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.state.step);
-    check_disk(config, &opened.configs, rows, first..total_steps, parameters)?;
-    check_memory(config, parameters)?;
-    Ok(Planned { order, total_steps })
-}
-
-/// Parameters of the transformer that is trained; nothing is allocated for it.
-fn parameters(opened: &Opened, control: bool) -> u64 {
-    let mut config = opened.configs.transformer.clone();
-    if control {
-        config.in_channels = 2 * opened.configs.vae.latent_channels;
-    }
-    CogView4Transformer::init(&config, &opened.device).num_params() as u64
+    let planner = planner_of(config, (&opened.folder, &opened.configs), rows, first..total_steps)?;
+    let plan = planner.check(config)?;
+    Ok(Planned { order, total_steps, config: plan.config })
 }
 
 /// Rows that are read and packed, and what is made of some of them before the models that encode are let go.
@@ -186,25 +151,6 @@ fn encoder(config: &TrainConfig, opened: &Opened) -> Result<SampleEncoder> {
         pack.map(|pack| Arc::new(PackedSamples::new(pack, folder.clone(), transform, captions.clone(), shapes, int8)));
     let encoders = Encoders::new(folder.clone(), transform, &opened.device, config.offload, int8);
     Ok(SampleEncoder { encoders, captions, packed })
-}
-
-/// The transformer in the type that it is computed in, and its optimiser: the base model widened to a control model, or as the checkpoint has them.
-pub(super) fn load(config: &TrainConfig, opened: &Opened, seed: u64) -> Result<(CogView4Transformer, AdamW)> {
-    let model = opened.folder.load_transformer(&WeightOptions::new(DType::F32, &opened.device))?;
-    let model = match config.recipe.control && !opened.configs.is_control() {
-        true => model.widen_input(),
-        false => model,
-    };
-    let model = set_trained(model, |key| config.recipe.is_trained(key));
-    if let Some(folder) = config.scratch_folder() {
-        make_folder("scratch_dir", &folder)?;
-    }
-    let optimizer = AdamW::with_options(config.recipe.adam, config.state_options(seed))?;
-    let (model, mut optimizer) = match &opened.checkpoint {
-        Some(checkpoint) => checkpoint.restore(model, config, optimizer)?,
-        None => (model, optimizer),
-    };
-    Ok((optimizer.narrow(model, config.recipe.compute_dtype.dtype())?, optimizer))
 }
 
 /// A seed for a run that was given none; it is recorded in every checkpoint. Short enough to be typed again.

@@ -6,6 +6,7 @@ mod batch;
 mod captions;
 mod encoders;
 mod features;
+mod identity;
 mod packed;
 mod prefetch;
 mod queue;

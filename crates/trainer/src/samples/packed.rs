@@ -1,17 +1,17 @@
 //! Samples from the pack, by any thread: neither VAE nor text encoder is needed.
 
-use std::{
-    path::Path,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use burn::tensor::TensorData;
 use cogview4_control_pipeline::{Component, PipelineFolder, PromptTokenizer, TokenizedPrompt};
 use cogview4_data::{DataError, ImageTransform, Pack, PackKey};
 use cogview4_model::weights::Int8;
 
-use super::sample::{EncodedSample, RawPictures, RawSample};
-use crate::error::{Result, TrainError};
+use super::{
+    identity,
+    sample::{EncodedSample, RawPictures, RawSample},
+};
+use crate::error::Result;
 
 /// Shapes that records must have.
 #[derive(Debug, Clone, Copy)]
@@ -125,32 +125,7 @@ impl PackedSamples {
         if let Some(hash) = cell.get() {
             return Ok(hash);
         }
-        let hash = hash_component(&self.folder.component(component))?;
-        // The folder may hold several variants.
-        let hash = match self.folder.variant_of(component) {
-            Some(variant) => PackKey::new(&[hash.as_bytes(), variant.as_bytes()]),
-            None => hash,
-        };
+        let hash = identity::hash(&self.folder, component, self.pack.folder())?;
         Ok(cell.get_or_init(|| hash))
     }
-}
-
-/// Hash of a component's configuration and weights.
-fn hash_component(folder: &Path) -> Result<PackKey> {
-    let entries = std::fs::read_dir(folder).map_err(TrainError::io(folder))?;
-    let mut files = entries
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<std::io::Result<Vec<_>>>()
-        .map_err(TrainError::io(folder))?;
-    let is_read = |end: &std::ffi::OsStr| end == "json" || end == "safetensors";
-    files.retain(|path| path.is_file() && path.extension().is_some_and(is_read));
-    files.sort();
-    let mut hashes = Vec::new();
-    for path in files {
-        let mut hasher = blake3::Hasher::new();
-        let file = std::fs::File::open(&path).map_err(TrainError::io(&path))?;
-        hasher.update_reader(file).map_err(TrainError::io(&path))?;
-        hashes.extend_from_slice(hasher.finalize().as_bytes());
-    }
-    Ok(PackKey::new(&[&hashes]))
 }

@@ -7,6 +7,8 @@ mod sink;
 #[cfg(test)]
 mod tests;
 
+use std::time::Instant;
+
 use burn::{
     module::Module,
     tensor::{DType, Tensor, TensorData},
@@ -17,7 +19,7 @@ use crate::{error::Result, samples::MicroBatch};
 
 pub(crate) use dump::dump;
 pub(crate) use output::StepOutput;
-pub(crate) use sink::{GradientSink, UpdateAtOnce};
+pub(crate) use sink::{GradientSink, UpdateAtOnce, Updated, block_prefix};
 
 /// Computes the loss, in f32, and hands the gradients of the mean loss to the sink. The model is in this type; with
 /// `recompute`, its blocks are computed again in the backward pass. It is given back, changed where the sink changes it.
@@ -27,7 +29,7 @@ pub(crate) fn forward_backward(
     (dtype, recompute): (ComputeDtype, bool),
     sink: &mut GradientSink<'_>,
 ) -> Result<(CogView4Transformer, StepOutput)> {
-    let samples = batch.timesteps.len();
+    let (samples, start) = (batch.timesteps.len(), Instant::now());
     let loss = |output: Tensor<4>| {
         let output = output.cast(DType::F32);
         let target = Tensor::from_inner(batch.noise.clone() - batch.image_latents.clone());
@@ -35,7 +37,7 @@ pub(crate) fn forward_backward(
         let weights = Tensor::<2>::from_data(weights, &output.device());
         let loss = (squares(output.clone(), target) * weights).mean();
         let value = f64::from(loss.clone().into_scalar::<f32>());
-        (loss, StepOutput { loss: value, model_output: output.inner().into_data() })
+        (loss, StepOutput { loss: value, model_output: output.inner().into_data(), forward: start.elapsed() })
     };
     let inputs = inputs(&model, batch, dtype).from_inner();
     if recompute {

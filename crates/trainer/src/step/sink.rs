@@ -1,5 +1,7 @@
 //! Where gradients go while a backward pass gives them: kept until it is over, or used at once.
 
+use std::time::{Duration, Instant};
+
 use burn::{module::Module, tensor::Gradients as BackwardPass};
 use cogview4_model::CogView4Transformer;
 
@@ -29,17 +31,28 @@ pub(crate) struct UpdateAtOnce<'a> {
     norms: Norms,
     /// Whether all that was updated is finite.
     is_finite: bool,
+    took: Duration,
 }
 
-/// The keys of a block.
-fn prefix(index: usize) -> String {
+/// What came of a step that was made part by part.
+pub(crate) struct Updated {
+    /// The norm of all gradients, unscaled.
+    pub grad_norm: f64,
+    /// Whether all that was updated is finite.
+    pub is_finite: bool,
+    /// Time that the updates took.
+    pub took: Duration,
+}
+
+/// What the keys of a block begin with.
+pub(crate) fn block_prefix(index: usize) -> String {
     format!("transformer_blocks.{index}.")
 }
 
 impl GradientSink<'_> {
     /// Adds the gradients of a block.
     pub(super) fn add_block(&mut self, index: usize, block: &impl Module, pass: BackwardPass) {
-        self.gradients.take_part(&prefix(index), block, pass, self.weight);
+        self.gradients.take_part(&block_prefix(index), block, pass, self.weight);
     }
 
     /// Adds the gradients of a model, or of what of it is not in a block.
@@ -54,7 +67,7 @@ impl GradientSink<'_> {
         model: CogView4Transformer,
     ) -> Result<CogView4Transformer> {
         let Some(update) = &mut self.update else { return Ok(model) };
-        let prefix = prefix(index);
+        let prefix = block_prefix(index);
         let own = self.gradients.split_off(&prefix);
         model.map_block(index, |block| update.step(&prefix, block, own))
     }
@@ -75,20 +88,29 @@ impl<'a> UpdateAtOnce<'a> {
         (number, learning_rate): (usize, f64),
         (max_grad_norm, last_norm): (f64, Option<f64>),
     ) -> Self {
-        Self { optimizer, number, learning_rate, max_grad_norm, last_norm, norms: Norms::default(), is_finite: true }
+        Self {
+            optimizer,
+            number,
+            learning_rate,
+            max_grad_norm,
+            last_norm,
+            norms: Norms::default(),
+            is_finite: true,
+            took: Duration::ZERO,
+        }
     }
 
-    /// The norm of all gradients, unscaled, and whether all that was updated is finite.
-    pub(crate) fn finish(self) -> (f64, bool) {
-        (self.norms.joint(), self.is_finite)
+    pub(crate) fn finish(self) -> Updated {
+        Updated { grad_norm: self.norms.joint(), is_finite: self.is_finite, took: self.took }
     }
 
     fn step<M: Module>(&mut self, prefix: &str, part: M, mut gradients: Gradients) -> Result<M> {
-        let own = gradients.norms();
+        let (start, own) = (Instant::now(), gradients.norms());
         gradients.scale_to(self.max_grad_norm, self.last_norm.unwrap_or_else(|| own.joint()));
         self.norms.add(own);
         let (part, is_finite) = self.optimizer.step_part(self.number, self.learning_rate, prefix, part, gradients)?;
         self.is_finite &= is_finite;
+        self.took += start.elapsed();
         Ok(part)
     }
 }

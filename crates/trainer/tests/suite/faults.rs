@@ -210,5 +210,5 @@ fn what_can_be_known_is_refused_before_the_first_picture_is_packed() {
     values["time_embed_dim"] = 4096.into();
     fs::write(&config, values.to_string()).unwrap();
     let flags = ["--pretrained_model_name_or_path", pipeline.to_str().unwrap(), "--output_dir", "large-out"];
-    not_packed(&flags, &["bytes", "free"]);
+    not_packed(&flags, &["GB of memory are needed", "nothing fits"]);
 }

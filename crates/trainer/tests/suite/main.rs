@@ -11,6 +11,7 @@ mod hub;
 mod learning;
 mod looking;
 mod models;
+mod places;
 mod push;
 mod resume;
 mod support;

@@ -57,6 +57,8 @@ const SMALL: &[&str] = &[
     "--stochastic_rounding",
     "--optimizer_offload",
     "disk",
+    "--param_offload",
+    "disk",
     "--gradient_checkpointing",
     "--optimizer_in_backward",
 ];

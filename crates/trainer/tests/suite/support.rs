@@ -162,7 +162,15 @@ impl Workplace {
         let text = fs::read_to_string(self.path(output_dir).join("metrics.jsonl")).unwrap();
         let strip = |line: &str| {
             let mut metrics: serde_json::Value = serde_json::from_str(line).unwrap();
-            for key in ["samples_per_second", "peak_memory_bytes", "anon_memory_bytes", "data_seconds"] {
+            for key in [
+                "samples_per_second",
+                "peak_memory_bytes",
+                "anon_memory_bytes",
+                "data_seconds",
+                "forward_seconds",
+                "backward_seconds",
+                "update_seconds",
+            ] {
                 assert!(metrics.as_object_mut().unwrap().remove(key).unwrap().as_f64().unwrap() > 0.0, "{key}");
             }
             metrics.to_string()

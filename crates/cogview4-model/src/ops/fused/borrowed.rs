@@ -49,11 +49,15 @@ impl BorrowOps for LibTorch {
         // and changes in place what has one holder only, and here there is always one more, in `LENT`.
         let tensor = unsafe { tch::Tensor::from_blob(bytes.as_ptr(), &size, &strides, kind, tch::Device::Cpu) };
         let tensor = TchTensor::new(tensor);
-        let mut lent = LENT.lock().unwrap_or_else(PoisonError::into_inner);
-        lent.retain(|(tensor, _)| is_shared(tensor));
-        lent.push((tensor.clone(), data));
+        forget_returned();
+        LENT.lock().unwrap_or_else(PoisonError::into_inner).push((tensor.clone(), data));
         tensor
     }
+}
+
+/// Lets memory go that no tensor has any more.
+pub(super) fn forget_returned() {
+    LENT.lock().unwrap_or_else(PoisonError::into_inner).retain(|(tensor, _)| is_shared(tensor));
 }
 
 /// Whether somebody else holds the storage of a tensor.

@@ -27,6 +27,8 @@ mod rows;
 #[cfg(any(feature = "flex", feature = "libtorch"))]
 mod simd;
 
+#[cfg(feature = "libtorch")]
+use burn::tensor::AllocationProperty;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
 use crate::device::{is_flex, is_libtorch};
@@ -51,14 +53,20 @@ pub(super) fn reaches_memory(device: &Device) -> bool {
     is_flex(device) || is_libtorch(device)
 }
 
-/// A tensor of floating-point values that lie where they may stay, such as in the map of a file: nothing is copied where
-/// the backend computes on the host's memory. The device is not one that records gradients.
-pub(crate) fn borrowed<const D: usize>(data: TensorData, device: &Device) -> Tensor<D> {
+/// Floating-point values as a tensor. Those that lie where they may stay, such as in the map of a file, are not copied
+/// where the backend computes on the host's memory. The device is not one that records gradients.
+pub(crate) fn tensor_of<const D: usize>(data: TensorData, device: &Device) -> Tensor<D> {
     #[cfg(feature = "libtorch")]
-    if is_libtorch(device) {
+    if is_libtorch(device) && data.bytes().property() == AllocationProperty::File {
         return borrowed::borrowed(data, device);
     }
     let dtype = data.dtype();
     // flex takes the memory over as it is.
     Tensor::from_data(data, (device, dtype))
+}
+
+/// Gives memory back that no tensor borrows any more, where that has to be looked for.
+pub(crate) fn forget_returned() {
+    #[cfg(feature = "libtorch")]
+    borrowed::forget_returned();
 }

@@ -4,6 +4,8 @@
 
 use std::sync::LazyLock;
 
+use pulp::Arch;
+
 /// Values that share a scale.
 pub(crate) const BLOCK: usize = 256;
 /// Powers of ten that the steps span.
@@ -14,8 +16,12 @@ const LOW_BITS: u32 = 16;
 /// The steps of a moment between -1, or 0, and 1.
 pub(crate) struct CodeTable {
     values: [f32; 256],
-    /// For the upper half of the bits of a value, the code of the greatest step that no such value is below.
-    floors: Vec<u8>,
+    /// The least value that the next step is nearer to.
+    limits: [f32; 256],
+    /// For the upper half of the bits of a value, the code of the least such value. Among those is one limit at most.
+    codes: Box<[u8; 1 << (u32::BITS - LOW_BITS)]>,
+    /// The code of the greatest step below 0, if there is any.
+    below_zero: u8,
 }
 
 /// The steps of the first moment, which has a sign.
@@ -38,27 +44,64 @@ impl CodeTable {
         }
         values.sort_unstable_by(f32::total_cmp);
         let values: [f32; 256] = values.try_into().expect("invariant: 2 + 2 * 127, or 2 + 254");
-        let floor = |pattern: u32| {
+        let limits = std::array::from_fn(|code| match values[code..] {
+            [value, next, ..] => limit(value, next),
+            _ => f32::INFINITY,
+        });
+        let code = |pattern: u32| {
             let bits = pattern << LOW_BITS;
             // The least of the values that begin so: of negative ones, that with the greatest magnitude.
             let is_negative = bits >> 31 == 1;
             let least = f32::from_bits(if is_negative { bits | ((1 << LOW_BITS) - 1) } else { bits });
-            values.partition_point(|&value| value <= least).saturating_sub(1) as u8
+            limits.partition_point(|&limit| limit <= least).min(255) as u8
         };
-        let floors = (0..1 << (u32::BITS - LOW_BITS)).map(floor).collect();
-        Self { values, floors }
+        let codes: Vec<u8> = (0..1 << (u32::BITS - LOW_BITS)).map(code).collect();
+        let codes = codes.try_into().expect("invariant: as many");
+        let below_zero = values.partition_point(|&value| value < 0.0).saturating_sub(1) as u8;
+        Self { values, limits, codes, below_zero }
     }
 
-    /// The code of the step that is nearest; between two, of the greater.
+    /// The code of the step that is nearest to a value between -1 and 1; between two, of the greater.
+    #[inline(always)]
     fn nearest(&self, value: f32) -> u8 {
-        let mut code = usize::from(self.floors[(value.to_bits() >> LOW_BITS) as usize]);
-        while code < 255 && self.values[code + 1] <= value {
-            code += 1;
-        }
-        let next = (code + 1).min(255);
-        let is_nearer = value - self.values[code] >= (self.values[next] - self.values[code]) * 0.5;
-        if is_nearer { next as u8 } else { code as u8 }
+        let code = self.codes[(value.to_bits() >> LOW_BITS) as usize];
+        code + u8::from(value >= self.limits[usize::from(code)])
     }
+}
+
+impl CodeTable {
+    /// Quantises a block and gives its scale.
+    #[inline(always)]
+    fn quantize(&self, values: &[f32], codes: &mut [u8]) -> f32 {
+        // Magnitudes are in the order of their bits, and whole numbers may be compared in any order.
+        let most = values.iter().fold(0, |most, value| value.abs().to_bits().max(most));
+        let scale = f32::from_bits(most);
+        if most == 0 {
+            codes.fill(0);
+            return scale;
+        }
+        let mut parts = [0.0; BLOCK];
+        parts.iter_mut().zip(values).for_each(|(part, value)| *part = value / scale);
+        for (code, part) in codes.iter_mut().zip(&parts) {
+            let nearest = self.nearest(*part);
+            // No branch: signs are as good as random.
+            *code = nearest - (u8::from(*part < 0.0) & u8::from(nearest > self.below_zero));
+        }
+        scale
+    }
+}
+
+/// The least value that is nearer to `next` than to `step`, as torchao's quantiser rounds.
+fn limit(step: f32, next: f32) -> f32 {
+    let is_nearer = |value: f32| value - step >= (next - step) * 0.5;
+    let mut limit = step + (next - step) * 0.5;
+    while is_nearer(limit.next_down()) {
+        limit = limit.next_down();
+    }
+    while !is_nearer(limit) {
+        limit = limit.next_up();
+    }
+    limit
 }
 
 /// Numbers from 0.1 to 1 in equal steps, counted from the nearer end, as PyTorch's `linspace` rounds them.
@@ -79,31 +122,35 @@ pub(crate) struct Codes<'a> {
 }
 
 impl Codes<'_> {
-    /// The values.
-    pub(crate) fn read(&self) -> Vec<f32> {
-        let mut values = Vec::with_capacity(self.codes.len());
-        for (codes, scale) in self.codes.chunks(BLOCK).zip(&*self.scales) {
-            values.extend(codes.iter().map(|&code| self.table.values[usize::from(code)] * scale));
-        }
-        values
+    /// Appends the values.
+    pub(crate) fn read_to(&self, values: &mut Vec<f32>) {
+        let start = values.len();
+        values.resize(start + self.codes.len(), 0.0);
+        let blocks = values[start..].chunks_mut(BLOCK).zip(self.codes.chunks(BLOCK)).zip(&*self.scales);
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for ((values, codes), scale) in blocks {
+                    for (value, &code) in values.iter_mut().zip(codes) {
+                        *value = self.table.values[usize::from(code)] * scale;
+                    }
+                }
+            },
+        );
     }
 
     /// Replaces the values. None that is negative becomes nothing: a moment's sign is the direction of the step.
     pub(crate) fn write(&mut self, values: &[f32]) {
-        let blocks = self.codes.chunks_mut(BLOCK).zip(&mut *self.scales);
-        for ((codes, scale), values) in blocks.zip(values.chunks(BLOCK)) {
-            *scale = values.iter().fold(0.0, |most, value| value.abs().max(most));
-            if *scale == 0.0 {
-                codes.fill(0);
-                continue;
-            }
-            for (code, &value) in codes.iter_mut().zip(values) {
-                *code = self.table.nearest(value / *scale);
-                if value < 0.0 && self.table.values[usize::from(*code)] >= 0.0 {
-                    *code -= 1;
+        let Self { table, codes, scales } = self;
+        let blocks = codes.chunks_mut(BLOCK).zip(&mut **scales).zip(values.chunks(BLOCK));
+        Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for ((codes, scale), values) in blocks {
+                    *scale = table.quantize(values, codes);
                 }
-            }
-        }
+            },
+        );
     }
 }
 
@@ -136,6 +183,19 @@ mod tests {
     }
 
     #[test]
+    fn values_that_begin_alike_have_two_codes_at_most() {
+        for table in [&*SIGNED, &*UNSIGNED] {
+            for bits in (0..=u16::MAX).map(|pattern| u32::from(pattern) << LOW_BITS) {
+                let ends = [bits, bits | ((1 << LOW_BITS) - 1)].map(f32::from_bits);
+                if ends.iter().all(|end| end.abs() <= 1.0) {
+                    let [a, b] = ends.map(|end| table.limits.partition_point(|&limit| limit <= end));
+                    assert!(a.abs_diff(b) <= 1, "{ends:?}: {a} {b}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn every_step_is_its_own_code() {
         for table in [&*SIGNED, &*UNSIGNED] {
             for code in 0..=255 {
@@ -163,7 +223,8 @@ mod tests {
             let mut scales = vec![f32::NAN; values.len().div_ceil(BLOCK)];
             let mut kept = Codes { table: &SIGNED, codes: &mut codes, scales: &mut scales };
             kept.write(&values);
-            let found = kept.read();
+            let mut found = Vec::new();
+            kept.read_to(&mut found);
             for (found, values) in found.chunks(BLOCK).zip(values.chunks(BLOCK)) {
                 let most = values.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
                 for (found, value) in found.iter().zip(values) {

@@ -1,9 +1,42 @@
 //! Chunks of values that are kept in one way or another, lent as f32 while they change.
 
+use burn::tensor::{DType, TensorData};
 use half::bf16;
 
 use super::codes::Codes;
-use crate::optimizer::rounding::{RandomBits, round};
+use crate::optimizer::{buffers::with_buffer, rounding::RandomBits};
+
+/// The values of a parameter, to be changed.
+pub(crate) enum Values<'a> {
+    Full(&'a mut [f32]),
+    Narrow(&'a mut [bf16]),
+}
+
+impl<'a> Values<'a> {
+    /// Those of a tensor.
+    pub(crate) fn of(data: &'a mut TensorData) -> Self {
+        match data.dtype() {
+            DType::F32 => Self::Full(data.as_mut_slice().expect("invariant: of this type")),
+            _ => Self::Narrow(data.as_mut_slice().expect("invariant: parameters are f32 or bf16")),
+        }
+    }
+
+    /// Those that these bytes are in a type.
+    pub(crate) fn in_bytes(bytes: &'a mut [u8], dtype: DType) -> Self {
+        match dtype {
+            DType::F32 => Self::Full(bytemuck::cast_slice_mut(bytes)),
+            _ => Self::Narrow(bytemuck::cast_slice_mut(bytes)),
+        }
+    }
+
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Full(values) => values.len(),
+            Self::Narrow(values) => values.len(),
+        }
+    }
+}
 
 /// A chunk of a parameter, or of a moment of it.
 pub(crate) enum Lease<'a> {
@@ -22,23 +55,23 @@ impl Lease<'_> {
     pub(crate) fn with<R>(self, work: impl FnOnce(&mut [f32]) -> R) -> R {
         match self {
             Self::Full(values) => work(values),
-            Self::Codes(mut codes) => {
-                let mut values = codes.read();
-                let result = work(&mut values);
-                codes.write(&values);
+            Self::Codes(mut codes) => with_buffer(|values| {
+                codes.read_to(values);
+                let result = work(values);
+                codes.write(values);
                 result
-            }
+            }),
             Self::Mastered { master, narrow } => {
                 let result = work(master);
                 narrow.iter_mut().zip(master).for_each(|(narrow, value)| *narrow = bf16::from_f32(*value));
                 result
             }
-            Self::Rounded { narrow, mut bits } => {
-                let mut values: Vec<f32> = narrow.iter().map(|value| value.to_f32()).collect();
-                let result = work(&mut values);
-                narrow.iter_mut().zip(values).for_each(|(narrow, value)| *narrow = round(value, &mut bits));
+            Self::Rounded { narrow, mut bits } => with_buffer(|values| {
+                values.extend(narrow.iter().map(|value| value.to_f32()));
+                let result = work(values);
+                bits.round(values, narrow);
                 result
-            }
+            }),
         }
     }
 }

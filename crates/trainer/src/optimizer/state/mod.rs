@@ -3,27 +3,25 @@
 
 mod codes;
 mod lease;
-mod memory;
 mod moment;
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{DType, TensorData};
 use cogview4_model::weights::TensorSource;
-use half::bf16;
 use memmap2::MmapMut;
 
 use self::{
     codes::{SIGNED, UNSIGNED},
-    memory::{Memory, floats, floats_mut},
     moment::Moment,
 };
-use super::rounding::RandomBits;
+use super::{
+    memory::{Memory, StatePlace, floats, floats_mut},
+    rounding::RandomBits,
+};
 use crate::error::Result;
 
 pub(crate) use codes::BLOCK;
-pub(crate) use lease::Lease;
-pub use memory::StatePlace;
+pub(crate) use lease::{Lease, Values};
 pub(crate) use moment::StoredMoment;
 
 /// Names of the two moments, as in PyTorch's optimiser.
@@ -73,47 +71,42 @@ impl State {
     pub(super) fn lend<'a>(
         &'a mut self,
         key: &str,
-        parameter: &'a mut TensorData,
+        parameter: Values<'a>,
         chunk: usize,
         number: usize,
     ) -> Result<Chunks<'a>> {
         debug_assert!(chunk.is_multiple_of(BLOCK), "invariant: no block is in two chunks");
-        self.moments(key, parameter.num_elements())?;
+        self.moments(key, parameter.len())?;
         let seed = self.options.stochastic_rounding;
-        if parameter.dtype() != DType::F32 {
-            self.keep_values(key, parameter)?;
+        if let (Values::Narrow(narrow), None) = (&parameter, seed) {
+            self.master(key, narrow.len(), |index| narrow[index].to_f32())?;
         }
         let ParameterState { master, moments } =
             self.parameters.get_mut(key).expect("invariant: what is asked for above");
-        let parameter = if parameter.dtype() == DType::F32 {
-            let values: &mut [f32] = parameter.as_mut_slice().expect("invariant: of this type");
-            values.chunks_mut(chunk).map(Lease::Full).collect()
-        } else {
-            let narrow: &mut [bf16] = parameter.as_mut_slice().expect("invariant: parameters are f32 or bf16");
-            let chunks = narrow.chunks_mut(chunk);
-            match (seed, master) {
-                (Some(seed), _) => {
-                    let rounded = |(index, narrow)| {
-                        let bits = Box::new(RandomBits::of_chunk(seed, number, key, index));
-                        Lease::Rounded { narrow, bits }
-                    };
-                    chunks.enumerate().map(rounded).collect()
-                }
-                (None, Some(master)) => {
-                    let masters = floats_mut(master).chunks_mut(chunk);
-                    chunks.zip(masters).map(|(narrow, master)| Lease::Mastered { master, narrow }).collect()
-                }
-                (None, None) => unreachable!("invariant: made above"),
+        let parameter = match (parameter, seed, master) {
+            (Values::Full(values), ..) => values.chunks_mut(chunk).map(Lease::Full).collect(),
+            (Values::Narrow(narrow), Some(seed), _) => {
+                let rounded = |(index, narrow)| {
+                    let bits = Box::new(RandomBits::of_chunk(seed, number, key, index));
+                    Lease::Rounded { narrow, bits }
+                };
+                narrow.chunks_mut(chunk).enumerate().map(rounded).collect()
             }
+            (Values::Narrow(narrow), None, Some(master)) => {
+                let masters = floats_mut(master).chunks_mut(chunk);
+                let mastered = |(narrow, master)| Lease::Mastered { master, narrow };
+                narrow.chunks_mut(chunk).zip(masters).map(mastered).collect()
+            }
+            (Values::Narrow(_), None, None) => unreachable!("invariant: made above"),
         };
         let [first, second] = moments.as_mut().expect("invariant: made above");
         Ok([parameter, first.chunks(chunk, &SIGNED), second.chunks(chunk, &UNSIGNED)])
     }
 
-    /// Keeps the values of a parameter as its master, unless parameters are rounded at random.
-    pub(super) fn keep_values(&mut self, key: &str, parameter: &TensorData) -> Result<()> {
+    /// Keeps the f32 values of a parameter as its master, unless parameters are rounded at random.
+    pub(super) fn keep_values(&mut self, key: &str, values: &[f32]) -> Result<()> {
         match self.options.stochastic_rounding {
-            None => self.master(key, parameter),
+            None => self.master(key, values.len(), |index| values[index]),
             Some(_) => Ok(()),
         }
     }
@@ -152,20 +145,12 @@ impl State {
         Ok(state.moments.as_mut().expect("invariant: made above"))
     }
 
-    fn master(&mut self, key: &str, parameter: &TensorData) -> Result<()> {
+    /// Makes the master of a parameter of so many values, unless it is there.
+    fn master(&mut self, key: &str, len: usize, value: impl Fn(usize) -> f32) -> Result<()> {
         let state = self.parameters.entry(key.into()).or_default();
         if state.master.is_none() {
-            let mut master = self.memory.zeros::<f32>(parameter.num_elements())?;
-            match parameter.dtype() {
-                DType::F32 => {
-                    let values: &[f32] = parameter.as_slice().expect("invariant: of this type");
-                    floats_mut(&mut master).copy_from_slice(values);
-                }
-                _ => {
-                    let wide = parameter.clone().convert_dtype(DType::F32);
-                    floats_mut(&mut master).copy_from_slice(wide.as_slice().expect("invariant: widened"));
-                }
-            }
+            let mut master = self.memory.zeros::<f32>(len)?;
+            floats_mut(&mut master).iter_mut().enumerate().for_each(|(index, to)| *to = value(index));
             state.master = Some(master);
         }
         Ok(())

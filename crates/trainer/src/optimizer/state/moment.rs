@@ -7,9 +7,11 @@ use memmap2::MmapMut;
 use super::{
     Lease, SCALES,
     codes::{BLOCK, CodeTable, Codes},
-    memory::{Memory, floats, floats_mut},
 };
-use crate::error::Result;
+use crate::{
+    error::Result,
+    optimizer::memory::{Memory, floats, floats_mut},
+};
 
 /// Parameters of fewer values keep their moments in f32, as those of bitsandbytes do.
 const LEAST_IN_8_BITS: usize = 4096;
@@ -61,8 +63,9 @@ impl Moment {
             }
             (Self::Full(values), StoredMoment::Full(from)) => floats_mut(values).copy_from_slice(&from),
             (Self::Full(values), StoredMoment::Codes { mut codes, mut scales }) => {
-                let kept = Codes { table, codes: &mut codes, scales: &mut scales };
-                floats_mut(values).copy_from_slice(&kept.read());
+                let (kept, mut wide) = (Codes { table, codes: &mut codes, scales: &mut scales }, Vec::new());
+                kept.read_to(&mut wide);
+                floats_mut(values).copy_from_slice(&wide);
             }
         }
     }

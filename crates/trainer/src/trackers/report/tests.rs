@@ -19,6 +19,9 @@ fn metrics(step: usize) -> StepMetrics {
         peak_memory_bytes: 1 << 30,
         anon_memory_bytes: 3 << 28,
         data_seconds: 0.0,
+        forward_seconds: 0.0,
+        backward_seconds: 0.0,
+        update_seconds: 0.0,
     }
 }
 

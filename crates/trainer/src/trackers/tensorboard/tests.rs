@@ -38,6 +38,9 @@ fn a_file_holds_what_was_written() {
         peak_memory_bytes: 1,
         anon_memory_bytes: 1,
         data_seconds: 0.0,
+        forward_seconds: 0.0,
+        backward_seconds: 0.0,
+        update_seconds: 0.0,
     };
     board.step(&metrics).expect("scalars");
     let picture = RgbImage::from_pixel(3, 2, image::Rgb([1, 2, 3]));

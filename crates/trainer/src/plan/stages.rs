@@ -1,0 +1,185 @@
+//! The stages of a run, and what each holds.
+
+use cogview4_control_pipeline::plan::{DrawingSettings, Part, Place, Stage, WeightStorage};
+use cogview4_model::{
+    ComputeDtype,
+    activations::{ActivationSettings, Cost, KeptGradients, Recompute, SequenceLengths},
+};
+
+use super::{
+    TrainPlanner,
+    state::{gradient_bytes, state_bytes},
+};
+use crate::config::{Offload, TrainConfig};
+
+const F32: u64 = 4;
+/// Captions that go through a streamed text encoder together.
+const STREAMED_TOGETHER: u64 = 64;
+/// Seconds of one thread for the update of a parameter: with moments in f32, and in 8 bits.
+const UPDATE_SECONDS: [f64; 2] = [3e-9, 8e-9];
+
+impl TrainPlanner {
+    pub(super) fn stages(&self, config: &TrainConfig) -> Vec<Stage> {
+        let mut stages = Vec::new();
+        let is_packed = config.pack_folder().is_some();
+        if is_packed && !super::disk::is_pack_complete(config, &self.configs, self.rows) {
+            stages.push(self.stage("pack", self.encoding(config), None));
+        }
+        let mut held = self.held(config);
+        let mut load = held.clone();
+        load.push(Part { name: "block in float32", bytes: self.loading(config), place: Place::Anonymous });
+        stages.push(self.stage("load", load, None));
+        if !is_packed {
+            held.extend(self.encoding(config));
+        }
+        if !config.validation.pairs.is_empty() {
+            held.push(Part { name: "autoencoder", bytes: self.vae_bytes(), place: own_place(config) });
+        }
+        let (gradients, activations) = self.training(config);
+        let mut train = held.clone();
+        train.extend([gradients, activations]);
+        let steps = self.steps.len() as f64;
+        stages.push(self.stage("train", train, self.step_seconds(config).map(|seconds| seconds * steps)));
+        if !config.validation.pairs.is_empty() {
+            let mut validate = held.clone();
+            validate.push(Part { name: "activations", bytes: self.drawing(config).bytes, place: own_place(config) });
+            stages.push(self.stage("validate", validate, None));
+        }
+        let mut save = held;
+        save.push(Part { name: "a tensor", bytes: self.sizes.largest * (F32 + F32), place: Place::Anonymous });
+        stages.push(self.stage("save", save, None));
+        stages
+    }
+
+    fn stage(&self, name: &'static str, parts: Vec<Part>, seconds: Option<f64>) -> Stage {
+        let program = Part { name: "program", bytes: self.machine.program_bytes(), place: Place::Anonymous };
+        let mut parts: Vec<Part> = [program].into_iter().chain(parts).collect();
+        parts.retain(|part| part.bytes > 0);
+        Stage { name, parts, seconds }
+    }
+
+    /// Weights, masters and moments.
+    fn held(&self, config: &TrainConfig) -> Vec<Part> {
+        let weights = if config.param_offload == Offload::Disk { Place::Mapped } else { own_place(config) };
+        let state = match config.optimizer_offload {
+            Offload::Disk => Place::Mapped,
+            Offload::None | Offload::Cpu => Place::Anonymous,
+        };
+        vec![
+            Part { name: "weights", bytes: self.sizes.all * value_bytes(config), place: weights },
+            Part { name: "optimizer", bytes: state_bytes(&config.recipe, self.sizes.all), place: state },
+        ]
+    }
+
+    /// Of a block that is brought to where it is trained: its values, and one tensor in the type of the computation.
+    fn loading(&self, config: &TrainConfig) -> u64 {
+        let is_there = config.recipe.compute_dtype == ComputeDtype::Float32 && config.param_offload != Offload::Disk;
+        if is_there { 0 } else { self.sizes.block * F32 + self.sizes.largest * value_bytes(config) }
+    }
+
+    /// Gradients that are kept to the end of the backward pass, and what else it holds.
+    fn training(&self, config: &TrainConfig) -> (Part, Part) {
+        let recipe = &config.recipe;
+        let cost = self.training_cost(config);
+        let kept = match self.kept_gradients(config) {
+            KeptGradients::None => 0,
+            KeptGradients::Computed | KeptGradients::Sums => self.sizes.all * gradient_bytes(recipe) as u64,
+        };
+        let (gradients, place) = match config.files_gradients() {
+            true => (self.sizes.all * gradient_bytes(recipe) as u64, Place::Mapped),
+            false => (kept, Place::Anonymous),
+        };
+        (
+            Part { name: "gradients", bytes: gradients, place },
+            Part { name: "activations", bytes: cost.bytes.saturating_sub(kept), place: own_place(config) },
+        )
+    }
+
+    fn kept_gradients(&self, config: &TrainConfig) -> KeptGradients {
+        match config.recipe.gradient_accumulation_steps {
+            _ if config.files_gradients() => KeptGradients::None,
+            1 if config.recipe.optimizer_in_backward => KeptGradients::None,
+            1 => KeptGradients::Computed,
+            _ => KeptGradients::Sums,
+        }
+    }
+
+    fn training_cost(&self, config: &TrainConfig) -> Cost {
+        let recompute = if config.gradient_checkpointing { Recompute::EachBlock } else { Recompute::Never };
+        let (lengths, settings) = (self.lengths(config), self.activations(config.recipe.compute_dtype));
+        self.configs.transformer.training_activations(lengths, settings, recompute, self.kept_gradients(config))
+    }
+
+    /// A micro-batch, with captions as long as they get.
+    fn lengths(&self, config: &TrainConfig) -> SequenceLengths {
+        let side = config.recipe.resolution as usize / self.configs.pixel_multiple();
+        let (batch, seq_txt) = (config.recipe.train_batch_size, config.recipe.max_sequence_length);
+        SequenceLengths { batch, seq_txt, seq_img: side * side }
+    }
+
+    fn activations(&self, dtype: ComputeDtype) -> ActivationSettings {
+        ActivationSettings { dtype, threads: self.machine.threads }
+    }
+
+    /// The frozen models while they encode, in f32.
+    fn encoding(&self, config: &TrainConfig) -> Vec<Part> {
+        let text = &self.configs.text_encoder;
+        let weights = if config.recipe.int8_text_encoder { WeightStorage::Int8 } else { WeightStorage::Computed };
+        let settings = DrawingSettings { device: config.device, weights, ..DrawingSettings::default() };
+        let tokens = config.recipe.max_sequence_length;
+        let together = if config.offload { STREAMED_TOGETHER } else { 1 };
+        let hidden = together * (tokens * text.hidden_size) as u64 * F32;
+        let side = config.recipe.resolution as usize;
+        let f32 = self.activations(ComputeDtype::Float32);
+        let picture = self.configs.vae.encode_activations([side; 2], None, f32);
+        let cost = picture.then(text.activations(tokens, f32));
+        let part = |name, bytes| Part { name, bytes, place: own_place(config) };
+        vec![
+            part("autoencoder", self.vae_bytes()),
+            part("text encoder", self.weights.text_encoder_bytes(text, &settings, config.offload)),
+            part("activations", cost.bytes + hidden),
+        ]
+    }
+
+    fn vae_bytes(&self) -> u64 {
+        self.weights.vae_bytes(&DrawingSettings::default())
+    }
+
+    /// A picture of the validation: the transformer's passes, then the autoencoder in f32.
+    fn drawing(&self, config: &TrainConfig) -> Cost {
+        let (lengths, side) = (self.lengths(config), config.recipe.resolution as usize);
+        let settings = self.activations(config.recipe.compute_dtype);
+        let pass = self.configs.transformer.activations(SequenceLengths { batch: 1, ..lengths }, settings);
+        let branches = if config.validation.guidance_scale > 1.0 { 2 } else { 1 };
+        let decode = self.configs.vae.decode_activations([side; 2], None, self.activations(ComputeDtype::Float32));
+        Cost { bytes: pass.bytes * branches, ..pass }.then(decode)
+    }
+
+    /// What of mapped files is worked with at a time: a block with its state.
+    pub(super) fn working_bytes(&self, config: &TrainConfig) -> u64 {
+        let weights = if config.param_offload == Offload::Disk { self.sizes.block * value_bytes(config) } else { 0 };
+        let state = match config.optimizer_offload {
+            Offload::Disk => state_bytes(&config.recipe, self.sizes.block),
+            Offload::None | Offload::Cpu => 0,
+        };
+        weights + state
+    }
+
+    /// Products at the rate that was measured, and the update.
+    pub(super) fn step_seconds(&self, config: &TrainConfig) -> Option<f64> {
+        let rates = self.machine.rates(config.recipe.compute_dtype)?;
+        let flops = self.training_cost(config).flops * config.recipe.gradient_accumulation_steps as f64;
+        let each = UPDATE_SECONDS[usize::from(config.recipe.use_8bit_adam)];
+        Some(flops / rates.products + self.sizes.all as f64 * each / self.machine.threads as f64)
+    }
+}
+
+/// Bytes of a parameter in the type of the computation.
+fn value_bytes(config: &TrainConfig) -> u64 {
+    config.recipe.compute_dtype.dtype().size() as u64
+}
+
+/// Where what the device computes with is.
+fn own_place(config: &TrainConfig) -> Place {
+    if config.device.is_cpu() { Place::Anonymous } else { Place::Device }
+}
