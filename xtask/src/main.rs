@@ -1,7 +1,9 @@
 //! Project tasks. `cargo xtask ci` runs all that must hold for every commit, `backends` the part of it that looks at
-//! backends; `libtorch` installs libtorch and prints what to export; `loss-compare` holds two runs against each other.
+//! backends, `memory` that at the peaks of three trainings; `libtorch` installs libtorch and prints what to export;
+//! `loss-compare` holds two runs against each other.
 
 mod loss_compare;
+mod memory;
 
 use std::{
     path::PathBuf,
@@ -55,13 +57,14 @@ fn main() -> ExitCode {
                 println!("export {name}={value}");
             }
         }),
+        Some("memory") => memory::check(),
         Some("loss-compare") => compare_losses(),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };
     result.map_or_else(fail, |()| ExitCode::SUCCESS)
 }
 
-const USAGE: &str = "usage: cargo xtask ci | backends | libtorch | loss-compare A B [--assert-equal]";
+const USAGE: &str = "usage: cargo xtask ci | backends | memory | libtorch | loss-compare A B [--assert-equal]";
 
 #[expect(clippy::print_stdout, reason = "what was found is the answer")]
 fn compare_losses() -> Result<()> {
@@ -82,6 +85,7 @@ fn fail(error: anyhow::Error) -> ExitCode {
 fn ci() -> Result<()> {
     std::fs::create_dir_all("target").context("creating `target`")?;
     CI.iter().try_for_each(|arguments| cargo(arguments, &[]))?;
+    memory::check()?;
     libtorch()?;
     let python = python()?;
     run(Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(REFERENCE))?;

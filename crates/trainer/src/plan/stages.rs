@@ -16,7 +16,7 @@ const F32: u64 = 4;
 /// Captions that go through a streamed text encoder together.
 const STREAMED_TOGETHER: u64 = 64;
 /// Seconds of one thread for the update of a parameter: with moments in f32, and in 8 bits.
-const UPDATE_SECONDS: [f64; 2] = [3e-9, 8e-9];
+const UPDATE_SECONDS: [f64; 2] = [3.5e-9, 9e-9];
 
 impl TrainPlanner {
     pub(super) fn stages(&self, config: &TrainConfig) -> Vec<Stage> {
