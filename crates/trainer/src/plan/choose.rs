@@ -105,18 +105,19 @@ impl TrainPlanner {
 
     /// Plans with the same numbers: what is computed again, and where things are.
     fn plans(&self, config: &TrainConfig) -> Result<Vec<TrainPlan>> {
+        let mut budgets = vec![None];
+        if let Some(limit) = self.machine.limit() {
+            // With weights on the disk, those that are worked with have to have room beside.
+            let on_disk = TrainConfig { param_offload: Offload::Disk, ..config.clone() };
+            budgets.extend([limit, limit.saturating_sub(self.working_bytes(&on_disk))].map(|bytes| Some(round(bytes))));
+        }
         let mut plans = Vec::new();
-        for is_placed in [false, true] {
+        for budget in budgets {
             for recompute in [false, true] {
                 let mut config = config.clone();
                 config.gradient_checkpointing |= recompute;
-                if is_placed {
-                    config.offload = true;
-                    config.max_memory = config.max_memory.or_else(|| {
-                        let limit = self.machine.limit()?;
-                        Some(round(limit.saturating_sub(self.working_bytes(&config))))
-                    });
-                }
+                config.offload |= budget.is_some();
+                config.max_memory = config.max_memory.or(budget);
                 plans.push(self.plan(&config)?);
             }
         }

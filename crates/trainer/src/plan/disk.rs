@@ -12,6 +12,9 @@ use crate::{
     error::{Result, TrainError},
 };
 
+/// The name of the part that is there only where a checkpoint is written on the way.
+const CHECKPOINTS: &str = "checkpoints";
+
 /// Something that a run writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskPart {
@@ -57,13 +60,22 @@ pub(super) fn disk_parts(
     let mut parts = vec![
         part("result", "output_dir", output, saved),
         part("weights", "output_dir", output, weights),
-        part("checkpoints", "output_dir", output, checkpoints),
+        part(CHECKPOINTS, "output_dir", output, checkpoints),
         part("optimizer", "scratch_dir", &scratch, state),
         part("gradients", "scratch_dir", &scratch, parameters.saturating_mul(gradients)),
         part("pack", "pack_dir", &pack, pack_bytes),
     ];
     parts.retain(|part| part.bytes > 0 && part.folder != Path::new(""));
     Ok(parts)
+}
+
+/// Whether a run that is asked to stop finds room for a checkpoint, beside all else that it writes.
+pub(super) fn has_room_to_stop(config: &TrainConfig, parts: &[DiskPart], parameters: u64) -> bool {
+    let mut parts = parts.to_vec();
+    parts.retain(|part| part.name != CHECKPOINTS);
+    let bytes = checkpoint_bytes(&config.recipe, parameters, config.save_dtype);
+    parts.push(DiskPart { name: CHECKPOINTS, setting: "output_dir", folder: config.output_dir.clone(), bytes });
+    check_disk(&parts).is_ok()
 }
 
 /// What pictures and control images still add to the pack.

@@ -153,6 +153,11 @@ impl TrainPlanner {
         })
     }
 
+    /// Whether a run that is asked to stop finds room for a checkpoint.
+    pub(crate) fn has_room_to_stop(&self, plan: &TrainPlan) -> bool {
+        disk::has_room_to_stop(&plan.config, &plan.disk, self.sizes.all)
+    }
+
     /// The plan of a run that is about to begin.
     ///
     /// # Errors

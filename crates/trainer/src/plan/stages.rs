@@ -10,11 +10,12 @@ use super::{
     TrainPlanner,
     state::{gradient_bytes, state_bytes},
 };
-use crate::config::{Offload, TrainConfig};
+use crate::{
+    config::{Offload, TrainConfig},
+    samples::STREAMED_TOGETHER,
+};
 
 const F32: u64 = 4;
-/// Captions that go through a streamed text encoder together.
-const STREAMED_TOGETHER: u64 = 64;
 /// Seconds of one thread for the update of a parameter: with moments in f32, and in 8 bits.
 const UPDATE_SECONDS: [f64; 2] = [3.5e-9, 9e-9];
 
@@ -128,7 +129,7 @@ impl TrainPlanner {
         let settings = DrawingSettings { device: config.device, weights, ..DrawingSettings::default() };
         let tokens = config.recipe.max_sequence_length;
         let together = if config.offload { STREAMED_TOGETHER } else { 1 };
-        let hidden = together * (tokens * text.hidden_size) as u64 * F32;
+        let hidden = (together * tokens * text.hidden_size) as u64 * F32;
         let side = config.recipe.resolution as usize;
         let f32 = self.activations(ComputeDtype::Float32);
         let picture = self.configs.vae.encode_activations([side; 2], None, f32);
@@ -155,14 +156,10 @@ impl TrainPlanner {
         Cost { bytes: pass.bytes * branches, ..pass }.then(decode)
     }
 
-    /// What of mapped files is worked with at a time: a block with its state.
+    /// What of mapped files is worked with again and again: the weights of a block. State and gradients are gone through
+    /// once.
     pub(super) fn working_bytes(&self, config: &TrainConfig) -> u64 {
-        let weights = if config.param_offload == Offload::Disk { self.sizes.block * value_bytes(config) } else { 0 };
-        let state = match config.optimizer_offload {
-            Offload::Disk => state_bytes(&config.recipe, self.sizes.block),
-            Offload::None | Offload::Cpu => 0,
-        };
-        weights + state
+        if config.param_offload == Offload::Disk { self.sizes.block * value_bytes(config) } else { 0 }
     }
 
     /// Products at the rate that was measured, and the update.

@@ -70,7 +70,7 @@ fn numbers_change_only_where_nothing_else_helps() {
     assert_eq!(flags(20_000_000_000).as_deref(), Some(""));
     let all: Vec<Option<String>> = (1..250).rev().map(|part| flags(part * 20_000_000)).collect();
     let first = |flag: &str| all.iter().position(|flags| flags.as_ref().is_some_and(|flags| flags.contains(flag)));
-    let order = ["--max_memory", "--mixed_precision bf16", "--use_8bit_adam"].map(first);
+    let order = ["--max_memory", "--mixed_precision bf16"].map(first);
     assert!(order.is_sorted() && order.iter().all(Option::is_some), "{order:?}");
     assert!(all.last().expect("plans").is_none(), "nothing fits into 20 MB");
     // A run that goes on keeps its numbers.

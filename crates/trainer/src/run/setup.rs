@@ -90,6 +90,9 @@ pub(super) fn check(config: &TrainConfig, opened: &mut Opened, rows: usize) -> R
     let first = opened.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.state.step);
     let planner = planner_of(config, (&opened.folder, &opened.configs), rows, first..total_steps)?;
     let plan = planner.check(config)?;
+    if !planner.has_room_to_stop(&plan) {
+        opened.notes.push("there is no room for a checkpoint: a run that is stopped on the way is lost".into());
+    }
     Ok(Planned { order, total_steps, config: plan.config })
 }
 

@@ -18,5 +18,6 @@ pub(crate) use encoders::Encoders;
 pub(crate) use features::SampleEncoder;
 pub(crate) use packed::{Captions, PackedSamples, RecordShapes};
 pub(crate) use prefetch::Loader;
+pub(crate) use queue::STREAMED_TOGETHER;
 pub(crate) use rows::Rows;
 pub(crate) use sample::EncodedSample;

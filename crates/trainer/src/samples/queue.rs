@@ -6,7 +6,7 @@ use super::{PackedSamples, SampleEncoder};
 use crate::error::Result;
 
 /// Captions that go through a streamed text encoder together: each pass reads all of its layers.
-const STREAMED_TOGETHER: usize = 64;
+pub(crate) const STREAMED_TOGETHER: usize = 64;
 
 /// Captions that wait to be encoded and packed: one at a time, or several where the text encoder is streamed.
 pub(super) struct CaptionQueue<'a> {

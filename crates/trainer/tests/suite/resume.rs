@@ -77,10 +77,15 @@ fn killed_at_any_moment_with_its_state_on_the_disk() {
 fn is_killed_and_goes_on(more: &[&str]) {
     let workplace = Workplace::new();
     let flags = |folder| [FLAGS, more, &["--output_dir", folder, "--resume_from_checkpoint", "latest"]].concat();
-    let start = Instant::now();
-    workplace.succeeds(&flags("whole"));
-    let whole = start.elapsed();
+    // What else the machine does may make a run longer: the shorter of two says how long one is.
+    let times = ["whole", "again"].map(|folder| {
+        let start = Instant::now();
+        workplace.succeeds(&flags(folder));
+        start.elapsed()
+    });
+    let whole = times[0].min(times[1]);
     assert_eq!(workplace.metrics("whole").len(), STEPS);
+    assert_same(&workplace, "whole", "again");
 
     // Kill at moments spread over the whole run, packing included; each run goes on from what the last one left.
     let mut kills = 0;
@@ -101,6 +106,8 @@ fn is_killed_and_goes_on(more: &[&str]) {
     }
     assert!(kills >= 3, "{kills} kills");
     assert_same(&workplace, "whole", "cut");
+    let left = fs::read_dir(workplace.path("cut")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(left.into_iter().all(|name| !name.to_string_lossy().starts_with(".tmp-")), "nor is a part of a result");
     let scratch = workplace.path("cut/scratch");
     assert!(!scratch.exists() || fs::read_dir(scratch).unwrap().count() == 0, "nothing is left of what is scratch");
 }
