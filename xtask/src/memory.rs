@@ -1,5 +1,5 @@
-//! The memory of three trainings of a fixed model: no release may need more than the one before, and each as much as its
-//! plan says.
+//! The memory of three trainings of a fixed model: no release may need more than the one before, and each as much as
+//! its plan says.
 
 use std::{
     path::Path,
@@ -21,8 +21,8 @@ const RUNS: [(&str, u64); 3] = [
     ("", 1_440_000_000),
     ("--gradient_checkpointing --mixed_precision bf16", 1_363_000_000),
     (
-        "--gradient_checkpointing --mixed_precision bf16 --use_8bit_adam --stochastic_rounding --optimizer_offload disk \
-         --gradient_offload disk --param_offload disk",
+        "--gradient_checkpointing --mixed_precision bf16 --use_8bit_adam --stochastic_rounding \
+         --optimizer_offload disk --gradient_offload disk --param_offload disk",
         315_000_000,
     ),
 ];

@@ -260,7 +260,7 @@ pub struct Args {
     /// Folder of files that are gone with the run [default: OUTPUT_DIR/scratch]
     #[arg(long)]
     pub scratch_dir: Option<PathBuf>,
-    /// Accelerate's YAML (not available yet)
+    /// Accelerate's YAML, of one process as yet: its values stand in for flags that are not given
     #[arg(long)]
     pub config_file: Option<PathBuf>,
     /// Device to compute on [default: flex]

@@ -1,6 +1,7 @@
 //! The command line of `train_control_cogview4`: flags as written (`args`), what they mean (`resolve`, `dataset`), and
 //! the tasks. The library names settings; here they get the dashes of flags.
 
+mod accelerate;
 mod args;
 mod card;
 mod check;
@@ -66,7 +67,7 @@ pub fn run(cli: Cli) -> Result<()> {
     }
 }
 
-fn train(args: Args) -> Result<()> {
+fn train(mut args: Args) -> Result<()> {
     let stop = StopFlag::default();
     let handle = stop.clone();
     let mut asked: Option<Instant> = None;
@@ -79,6 +80,9 @@ fn train(args: Args) -> Result<()> {
             handle.request();
         }
     };
+    if let Some(note) = args.lay_config_file().map_err(with_flags)? {
+        cogview4_cli::note(&format!("note: {note}"));
+    }
     let is_sync_asked = args.wandb_sync;
     let wanted = args.push();
     let flag = stop.clone();

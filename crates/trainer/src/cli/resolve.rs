@@ -107,7 +107,8 @@ impl Args {
     }
 
     /// The run, without its data.
-    pub(crate) fn config(self) -> Result<TrainConfig> {
+    pub(crate) fn config(mut self) -> Result<TrainConfig> {
+        self.lay_config_file()?;
         let report_to = self.report_to()?;
         self.check_available()?;
         push::check_token(self.hub_token.as_ref())?;
@@ -227,9 +228,8 @@ impl Args {
 
     /// Refuses what is not built yet.
     fn check_available(&self) -> Result<()> {
-        let later = [("allow_tf32", self.allow_tf32), ("config_file", self.config_file.is_some())];
-        if let Some((name, _)) = later.into_iter().find(|(_, given)| *given) {
-            return Err(TrainError::setting(name, "is not available yet"));
+        if self.allow_tf32 {
+            return Err(TrainError::setting("allow_tf32", "is not available yet"));
         }
         match self.mixed_precision.as_deref() {
             None | Some("no" | "bf16") => Ok(()),

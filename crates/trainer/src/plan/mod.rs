@@ -1,5 +1,5 @@
-//! What a run takes of the machine, before any weight is loaded: memory part by part and stage by stage, disk, and time;
-//! whether that fits; and which settings would.
+//! What a run takes of the machine, before any weight is loaded: memory part by part and stage by stage, disk, and
+//! time; whether that fits; and which settings would.
 //!
 //! Counted for the CPU. Of a device with memory of its own, weights, activations and what else it holds are told apart,
 //! and its memory is not known.
@@ -136,8 +136,8 @@ impl TrainPlanner {
         self
     }
 
-    /// What the run takes with these settings, with what does not fit into `max_memory` put on the disk: the state of the
-    /// optimiser first, then gradients, then weights.
+    /// What the run takes with these settings, with what does not fit into `max_memory` put on the disk: the state of
+    /// the optimiser first, then gradients, then weights.
     ///
     /// # Errors
     /// An output folder that cannot be read.

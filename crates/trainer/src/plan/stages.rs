@@ -156,8 +156,8 @@ impl TrainPlanner {
         Cost { bytes: pass.bytes * branches, ..pass }.then(decode)
     }
 
-    /// What of mapped files is worked with again and again: the weights of a block. State and gradients are gone through
-    /// once.
+    /// What of mapped files is worked with again and again: the weights of a block. State and gradients are gone
+    /// through once.
     pub(super) fn working_bytes(&self, config: &TrainConfig) -> u64 {
         if config.param_offload == Offload::Disk { self.sizes.block * value_bytes(config) } else { 0 }
     }

@@ -57,7 +57,8 @@ impl TrainPlanner {
         let rate = rate.map_or(String::new(), |rates| format!(", {:.0} GFLOP/s", rates.products / 1e9));
         let samples = recipe.train_batch_size * recipe.gradient_accumulation_steps;
         let headline = format!(
-            "{:.2} G parameters, {side}x{side}, {samples} samples a step, {} steps, {} on {}; {machine}, {} threads{rate}",
+            "{:.2} G parameters, {side}x{side}, {samples} samples a step, {} steps, {} on {}; {machine}, \
+             {} threads{rate}",
             self.sizes.all as f64 / 1e9,
             self.steps.len(),
             recipe.compute_dtype,
