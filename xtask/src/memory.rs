@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use super::{cargo, target};
 
+/// One build for both, with the features that the examples have: what is built already serves.
+const BUILD: &str = "build --release -p cogview4 -p cogview4-trainer --example random_pipeline \
+                     --bin train_control_cogview4";
 /// The model: 87 million parameters in blocks a quarter of the released width.
 const PIPELINE: &str = "--num_layers 4 --width 1024 --text_layers 2 --text_width 512 --vae_width 32 --vocab_size 2000";
 /// What all runs have in common.
@@ -35,8 +38,7 @@ const THREAD: u64 = 32 << 20;
 
 #[expect(clippy::print_stdout, reason = "what was found is the answer")]
 pub(super) fn check() -> Result<()> {
-    cargo("build --release --example random_pipeline", &[])?;
-    cargo("build --release --workspace --bin train_control_cogview4", &[])?;
+    cargo(BUILD, &[])?;
     let (programs, folder) = (target()?.join("release"), target()?.join("memory"));
     if folder.exists() {
         std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;

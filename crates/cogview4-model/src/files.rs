@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use fs4::FileExt;
 use tempfile::NamedTempFile;
 
 use crate::error::{ModelError, Result};
@@ -94,6 +95,16 @@ impl AtomicFile {
         file.persist(&place).map_err(|error| ModelError::write(&path, error.error))?;
         sync_folder(folder_of(&place)).map_err(|error| ModelError::write(&path, error))
     }
+}
+
+/// Makes a file so long, with room for all of it: where it is mapped, writing to a full disk would be a signal.
+///
+/// # Errors
+/// What the operating system says: no room, for instance.
+pub fn reserve(file: &File, length: u64) -> std::io::Result<()> {
+    // Room alone does not always make the file longer.
+    file.allocate(length)?;
+    file.set_len(length)
 }
 
 /// Makes what was created, renamed or removed in a folder last, whatever happens to the machine. Does nothing where the

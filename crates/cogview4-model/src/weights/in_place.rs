@@ -8,16 +8,15 @@ use std::{
 };
 
 use burn::tensor::{DType, TensorData};
-use fs4::FileExt;
 use memmap2::MmapOptions;
 
 use super::{
     LentMemory,
-    layout::{HasLayout, MAX_SHARD_BYTES, Shards, TensorLayout, header, in_order},
+    layout::{MAX_SHARD_BYTES, Shards, TensorLayout, header, in_order},
 };
 use crate::{
     error::{ModelError, Result},
-    files::{AtomicFile, write_atomic},
+    files::{AtomicFile, reserve, write_atomic},
 };
 
 /// The weight files of a component, with the bytes that [`save_sources`](super::save_sources) would write, of values that
@@ -41,7 +40,8 @@ use crate::{
 pub struct WeightsInPlace {
     files: Vec<AtomicFile>,
     index: Option<(PathBuf, String)>,
-    tensors: BTreeMap<String, (LentMemory, TensorLayout)>,
+    tensors: BTreeMap<String, (LentMemory, Vec<usize>)>,
+    dtype: DType,
 }
 
 impl WeightsInPlace {
@@ -57,7 +57,7 @@ impl WeightsInPlace {
     ) -> Result<Self> {
         let layouts = parameters.into_iter().map(|(key, shape)| (key, TensorLayout::new(dtype, shape)));
         let Shards { files: shards, index } = Shards::new(layouts.collect(), folder, stem, MAX_SHARD_BYTES);
-        let mut weights = Self { files: Vec::new(), index, tensors: BTreeMap::new() };
+        let mut weights = Self { files: Vec::new(), index, tensors: BTreeMap::new(), dtype };
         for (path, layouts) in shards {
             let file = AtomicFile::create(&path)?;
             weights.map(&file, in_order(layouts)).map_err(|error| ModelError::write(&path, error))?;
@@ -74,18 +74,21 @@ impl WeightsInPlace {
         file.write_all(&header)?;
         let mut start = header.len() as u64;
         let end = start + layouts.iter().map(|(_, layout)| layout.num_bytes() as u64).sum::<u64>();
-        // Room first, which does not always make the file longer; without it, writing to a full disk is a signal.
-        file.allocate(end)?;
-        file.set_len(end)?;
+        reserve(file, end)?;
         for (key, layout) in layouts {
             let length = layout.num_bytes();
             // SAFETY: as every program that maps files, we rely on nobody changing or cutting the file meanwhile; its
             // name is known to nobody. Parts do not overlap.
             let memory = unsafe { MmapOptions::new().offset(start).len(length).map_mut(file) }?;
             start += length as u64;
-            self.tensors.insert(key, (LentMemory::new(memory), layout));
+            self.tensors.insert(key, (LentMemory::new(memory), layout.shape().to_vec()));
         }
         Ok(())
+    }
+
+    /// The type of all parameters.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// The values of a parameter, not copied.
@@ -93,8 +96,8 @@ impl WeightsInPlace {
     /// # Panics
     /// When there is no such parameter.
     pub fn lend(&self, key: &str) -> TensorData {
-        let (memory, layout) = self.tensors.get(key).expect("invariant: a parameter of the model");
-        memory.lend(layout.shape(), layout.layout().dtype())
+        let (memory, shape) = self.tensors.get(key).expect("invariant: a parameter of the model");
+        memory.lend(shape.clone(), self.dtype)
     }
 
     /// The bytes of a parameter, to change them.

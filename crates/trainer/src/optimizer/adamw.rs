@@ -54,8 +54,8 @@ impl Default for AdamWConfig {
 pub struct AdamW {
     config: AdamWConfig,
     state: State,
-    /// The files that parameters lie in, and the type that they have there; without them each has memory of its own.
-    weights: Option<(WeightsInPlace, DType)>,
+    /// The files that parameters lie in; without them each has memory of its own.
+    weights: Option<WeightsInPlace>,
 }
 
 impl AdamW {
@@ -72,10 +72,10 @@ impl AdamW {
         Ok(Self { config, state: State::new(options)?, weights: None })
     }
 
-    /// Has the parameters lie in these files, in this type, once they are brought to it.
+    /// Has the parameters lie in these files, once they are brought to the type that these have.
     #[must_use]
-    pub(crate) fn with_weights(self, weights: WeightsInPlace, dtype: DType) -> Self {
-        Self { weights: Some((weights, dtype)), ..self }
+    pub(crate) fn with_weights(self, weights: WeightsInPlace) -> Self {
+        Self { weights: Some(weights), ..self }
     }
 
     /// Gives the files that the parameters lie in their names, if there are any and they are in this type. No step can
@@ -85,7 +85,7 @@ impl AdamW {
     /// A file that cannot be written.
     pub(crate) fn commit_weights(&mut self, dtype: DType) -> Result<bool> {
         match &mut self.weights {
-            Some((weights, own)) if *own == dtype => Ok(weights.commit().map(|()| true)?),
+            Some(weights) if weights.dtype() == dtype => Ok(weights.commit().map(|()| true)?),
             _ => Ok(false),
         }
     }
@@ -110,7 +110,7 @@ impl AdamW {
             let data = data.convert_dtype(dtype);
             match &mut self.weights {
                 None => data,
-                Some((weights, _)) => {
+                Some(weights) => {
                     weights.bytes_mut(&key).copy_from_slice(data.as_bytes());
                     weights.lend(&key)
                 }
@@ -200,10 +200,11 @@ impl AdamW {
                 }
                 parameter
             }),
-            Some((weights, dtype)) => renew_parameters(part, |key| {
+            Some(weights) => renew_parameters(part, |key| {
                 let key = format!("{prefix}{key}");
                 if let Some(gradient) = gradients.remove_scaled(&key) {
-                    update(&key, gradient, Values::in_bytes(weights.bytes_mut(&key), *dtype));
+                    let dtype = weights.dtype();
+                    update(&key, gradient, Values::in_bytes(weights.bytes_mut(&key), dtype));
                 }
                 weights.lend(&key)
             }),

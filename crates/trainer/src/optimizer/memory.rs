@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fs4::FileExt;
+use cogview4_model::files::reserve;
 use memmap2::{MmapMut, MmapOptions};
 
 use crate::error::{Result, TrainError};
@@ -61,8 +61,7 @@ impl Memory {
         };
         let start = *length;
         *length = (start + bytes as u64).next_multiple_of(ALIGNMENT);
-        // Room first, which does not always make the file longer; without it, writing to a full disk is a signal.
-        file.allocate(*length).and_then(|()| file.set_len(*length)).map_err(|error| fail(folder, &error))?;
+        reserve(file, *length).map_err(|error| fail(folder, &error))?;
         // SAFETY: the file has no name, so nobody else changes or cuts it; parts do not overlap.
         unsafe { MmapOptions::new().offset(start).len(bytes).map_mut(&*file) }.map_err(|error| fail(folder, &error))
     }

@@ -1,6 +1,6 @@
 //! What goes to the disk, and the cheapest settings that fit.
 
-use cogview4_control_pipeline::plan::{Place, Stage};
+use cogview4_control_pipeline::plan::Place;
 use cogview4_model::ComputeDtype;
 
 use super::{TrainPlan, TrainPlanner};
@@ -54,7 +54,7 @@ impl TrainPlanner {
     fn held_bytes(&self, config: &TrainConfig) -> u64 {
         let stages = self.stages(config);
         let stages = stages.iter().filter(|stage| stage.name != "pack");
-        stages.map(|stage: &Stage| stage.bytes(Place::Anonymous)).max().unwrap_or_default()
+        stages.map(|stage| stage.bytes(Place::Anonymous)).max().unwrap_or_default()
     }
 
     /// The cheapest plan that fits: that which changes numbers least, and of those the fastest. What is not the default

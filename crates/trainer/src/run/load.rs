@@ -45,7 +45,7 @@ fn optimizer(config: &TrainConfig, opened: &Opened, seed: u64) -> Result<AdamW> 
     let (folder, dtype) = (&config.output_dir, config.recipe.compute_dtype.dtype());
     let parameters = parameter_shapes(&transformer(opened, config.recipe.control));
     let weights = WeightsInPlace::create(folder, DIFFUSION_WEIGHTS, parameters, dtype)?;
-    Ok(optimizer.with_weights(weights, dtype))
+    Ok(optimizer.with_weights(weights))
 }
 
 /// Room for the gradients of a step, where they are not to have memory of their own.

@@ -1,7 +1,5 @@
 //! What a run will read and do, as far as configurations and headers tell.
 
-use std::ops::Range;
-
 use cogview4_control_pipeline::{
     Component, InputChannels, PipelineConfigs, PipelineFolder, PipelineSource,
     plan::{Machine, PipelineWeights},
@@ -15,6 +13,7 @@ use crate::{
     config::{MAX_COUNT, TrainConfig},
     error::{Result, TrainError},
     plan::TrainPlanner,
+    schedule::order::SampleOrder,
 };
 
 /// The pipeline, with the checkpoint's transformer, and its configurations.
@@ -46,32 +45,35 @@ pub(crate) fn planner(config: &TrainConfig, rows: usize) -> Result<TrainPlanner>
         false => None,
     };
     let (folder, configs) = read(config, checkpoint.as_ref())?;
-    let first = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.state.step);
-    let total_steps = total_steps(config, rows, steps_per_epoch(config, rows))?;
-    planner_of(config, (&folder, &configs), rows, first..total_steps)
+    // The seed decides in which order rows come, not how long a run is.
+    let total_steps = total_steps(config, &order(config, 0, rows), rows)?;
+    Ok(planner_of(config, (&folder, &configs), checkpoint.as_ref(), rows, total_steps))
 }
 
 pub(super) fn planner_of(
     config: &TrainConfig,
     (folder, configs): (&PipelineFolder, &PipelineConfigs),
+    checkpoint: Option<&Checkpoint>,
     rows: usize,
-    steps: Range<usize>,
-) -> Result<TrainPlanner> {
+    total_steps: usize,
+) -> TrainPlanner {
+    let first = checkpoint.map_or(0, |checkpoint| checkpoint.state.step);
     let mut configs = configs.clone();
     configs.transformer = trained(&configs, config.recipe.control);
     // What is wrong with them is told once they are needed: a pack that is complete needs none.
     let read = |component| PipelineWeights::read(folder, &[component]).unwrap_or_default();
     let weights = PipelineWeights { vae: read(Component::Vae).vae, ..read(Component::TextEncoder) };
-    Ok(TrainPlanner::new(configs, weights, rows, steps, Machine::here()))
+    TrainPlanner::new(configs, weights, rows, first..total_steps, Machine::here())
 }
 
-fn steps_per_epoch(config: &TrainConfig, rows: usize) -> usize {
-    rows.div_ceil(config.recipe.train_batch_size * config.recipe.gradient_accumulation_steps)
+/// The order in which a run takes its rows.
+pub(super) fn order(config: &TrainConfig, seed: u64, rows: usize) -> SampleOrder {
+    SampleOrder::new(seed, rows, config.recipe.train_batch_size * config.recipe.gradient_accumulation_steps)
 }
 
-/// Length of a run on so many rows, of which an epoch has so many steps.
-pub(super) fn total_steps(config: &TrainConfig, rows: usize, steps_per_epoch: usize) -> Result<usize> {
-    let epochs = config.num_train_epochs.checked_mul(steps_per_epoch);
+/// Length of a run.
+pub(super) fn total_steps(config: &TrainConfig, order: &SampleOrder, rows: usize) -> Result<usize> {
+    let epochs = config.num_train_epochs.checked_mul(order.steps_per_epoch());
     config.max_train_steps.or(epochs).filter(|steps| *steps <= MAX_COUNT).ok_or_else(|| {
         TrainError::setting("num_train_epochs", format!("gives more than {MAX_COUNT} steps with {rows} rows"))
     })

@@ -13,7 +13,7 @@ use cogview4_model::weights::Int8;
 
 use super::{
     outputs::check_outputs,
-    planning::{planner_of, read, total_steps},
+    planning::{order, planner_of, read, total_steps},
 };
 use crate::{
     checkpoint::{self, Checkpoint},
@@ -80,15 +80,15 @@ pub(super) fn check(config: &TrainConfig, opened: &mut Opened, rows: usize) -> R
         (Some(checkpoint), None) => checkpoint.state.seed,
         (None, None) => new_seed(),
     };
-    let order = SampleOrder::new(seed, rows, recipe.train_batch_size * recipe.gradient_accumulation_steps);
-    let total_steps = total_steps(config, rows, order.steps_per_epoch())?;
+    let order = order(config, seed, rows);
+    let total_steps = total_steps(config, &order, rows)?;
     Checkpoint::check_none_is_replaced(config)?;
     if let Some(checkpoint) = &opened.checkpoint {
         checkpoint.check_settings(config, total_steps, &mut opened.notes)?;
     }
     check_outputs(config)?;
-    let first = opened.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.state.step);
-    let planner = planner_of(config, (&opened.folder, &opened.configs), rows, first..total_steps)?;
+    let (parts, checkpoint) = ((&opened.folder, &opened.configs), opened.checkpoint.as_ref());
+    let planner = planner_of(config, parts, checkpoint, rows, total_steps);
     let plan = planner.check(config)?;
     if !planner.has_room_to_stop(&plan) {
         opened.notes.push("there is no room for a checkpoint: a run that is stopped on the way is lost".into());

@@ -84,40 +84,13 @@ fn names_are_downloaded_once_and_give_what_folders_give() {
     }
 }
 
-const ACCELERATE: &str = "\
-compute_environment: LOCAL_MACHINE
-debug: false
-deepspeed_config:
-  gradient_accumulation_steps: 1
-  gradient_clipping: 1.0
-  offload_optimizer_device: cpu
-  offload_param_device: cpu
-  zero3_init_flag: false
-  zero_stage: 2
-num_machines: 1
-num_processes: 1
-distributed_type: DEEPSPEED
-downcast_bf16: 'no'
-enable_cpu_affinity: false
-gpu_ids: all
-machine_rank: 0
-main_training_function: main
-mixed_precision: bf16
-rdzv_backend: static
-same_network: true
-tpu_env: [ ]
-tpu_use_cluster: false
-tpu_use_sudo: false
-use_cpu: false
-";
-
 /// The training command of the reference's README with all of its flags and its configuration file, but for sizes of a
 /// small model and one process.
 #[test]
 fn the_command_of_the_references_readme() {
     let (workplace, hub) = (Workplace::new(), loopback());
     fs::copy(workplace.path("0-edges.png"), workplace.path("pose.png")).unwrap();
-    fs::write(workplace.path("accelerate_ds.yaml"), ACCELERATE).unwrap();
+    fs::copy(fixtures().join("training/accelerate.yaml"), workplace.path("accelerate_ds.yaml")).unwrap();
     let flags = [
         "--config_file=accelerate_ds.yaml",
         "--offload",

@@ -67,9 +67,7 @@ impl CodeTable {
         let code = self.codes[(value.to_bits() >> LOW_BITS) as usize];
         code + u8::from(value >= self.limits[usize::from(code)])
     }
-}
 
-impl CodeTable {
     /// Quantises a block and gives its scale.
     #[inline(always)]
     fn quantize(&self, values: &[f32], codes: &mut [u8]) -> f32 {
