@@ -78,7 +78,7 @@ impl TransformerBench {
     /// As [`forward`](Self::forward).
     pub fn train(&self, recompute: bool) -> Result<()> {
         let mut gradients = Gradients::default();
-        let mut sink = GradientSink { gradients: &mut gradients, weight: 1.0, update: None };
+        let mut sink = GradientSink { gradients: &mut gradients, weight: 1.0, update: None, exchange: None };
         forward_backward(self.model.clone(), &self.batch, (self.dtype, recompute), &mut sink)?;
         Ok(())
     }

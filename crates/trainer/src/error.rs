@@ -80,6 +80,9 @@ pub enum TrainError {
         /// What is not a finite number.
         what: &'static str,
     },
+    /// Processes that train together do not meet, or one of them has failed.
+    #[error("{0}")]
+    Processes(String),
     /// The run was asked to stop before training began.
     #[error("stopped")]
     Stopped,
@@ -92,6 +95,17 @@ impl TrainError {
 
     pub(crate) fn checkpoint(path: impl Into<PathBuf>, reason: impl ToString) -> Self {
         Self::Checkpoint { path: path.into(), reason: reason.to_string() }
+    }
+
+    /// As one line, with what caused it.
+    pub(crate) fn line(&self) -> String {
+        let mut line = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            line = format!("{line}: {cause}");
+            source = cause.source();
+        }
+        line
     }
 
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {

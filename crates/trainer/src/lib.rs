@@ -7,6 +7,7 @@ pub mod bench;
 mod checkpoint;
 pub mod cli;
 mod config;
+mod distributed;
 mod error;
 mod metrics;
 mod names;
@@ -26,10 +27,11 @@ mod validation;
 pub use autoencoder::{VaeStepMetrics, VaeTrainConfig, VaeTrainer};
 pub use config::{
     CaptionChoice, CardConfig, Offload, Packing, Recipe, Resume, TrackerKind, TrainConfig, ValidationConfig,
-    ValidationPair, WandbConfig, WeightingSigma,
+    ValidationPair, WandbConfig, WeightingSigma, ZeroStage,
 };
+pub use distributed::Group;
 pub use error::{Result, TrainError};
-pub use metrics::{Fidelity, StepMetrics, Validation, ValidationImage};
+pub use metrics::{Fidelity, ProcessMetrics, StepMetrics, Validation, ValidationImage};
 pub use optimizer::{AdamW, AdamWConfig, Gradients, StateOptions, StatePlace};
 pub use run::{Callbacks, TrainOutcome, Trainer, is_published};
 pub use schedule::{

@@ -35,6 +35,24 @@ pub struct StepMetrics {
     /// Time of the optimiser, clipping included.
     #[serde(default)]
     pub update_seconds: f64,
+    /// Of a run of several processes; the other times and memory are the first process's.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<ProcessMetrics>,
+}
+
+/// What is measured of processes that train together, by the first of them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProcessMetrics {
+    /// How many.
+    pub processes: usize,
+    /// Time in which gradients were exchanged and added.
+    pub exchange_seconds: f64,
+    /// What of it the backward pass waited for.
+    pub exchange_wait_seconds: f64,
+    /// Time in which updated weights were gathered.
+    pub gather_seconds: f64,
+    /// What of it the optimiser waited for.
+    pub gather_wait_seconds: f64,
 }
 
 impl StepMetrics {

@@ -24,6 +24,12 @@ impl StopFlag {
         self.0.store(true, Ordering::Relaxed);
     }
 
+    /// Takes this signal as the wish, too.
+    #[cfg(feature = "mpi")]
+    pub(crate) fn on_signal(&self, signal: i32) -> std::io::Result<()> {
+        signal_hook::flag::register(signal, Arc::clone(&self.0)).map(drop)
+    }
+
     /// Whether that was asked for.
     pub fn is_requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)

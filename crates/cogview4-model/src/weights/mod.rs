@@ -19,6 +19,7 @@ mod parameters;
 mod save;
 mod shapes;
 mod shard;
+mod sliced;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -41,4 +42,5 @@ pub use parameters::{
 };
 pub use save::{load_tensor, save_module, save_shards, save_sources, save_tensors, write_shards};
 pub use shapes::parameter_shapes;
+pub use sliced::SlicedWeights;
 pub use source::TensorSource;

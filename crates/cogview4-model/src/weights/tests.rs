@@ -46,9 +46,32 @@ fn files_are_those_of_the_safetensors_crate() {
         .into();
         save_tensors(&path, tensors.clone().into_iter().rev()).expect("written");
         assert_eq!(fs::read(&path).expect("the file"), serialized(&tensors));
+        assert_eq!(sliced(folder.path(), &tensors), serialized(&tensors));
     }
     save_tensors(&path, BTreeMap::<String, TensorData>::new()).expect("written");
     assert_eq!(fs::read(&path).expect("the file"), serialized(&BTreeMap::new()));
+}
+
+/// The file as two writers make it: one has the first value of each tensor, the other the rest.
+fn sliced(folder: &std::path::Path, tensors: &BTreeMap<String, TensorData>) -> Vec<u8> {
+    let path = folder.join("sliced.safetensors");
+    let layouts: Vec<_> =
+        tensors.iter().map(|(key, data)| (key.clone(), data.dtype(), data.shape().as_slice().to_vec())).collect();
+    let writer = || SlicedWeights::of_file(&path, layouts.clone()).expect("a layout");
+    writer().create().expect("made");
+    for part in [1.., 0..] {
+        let mut writer = writer();
+        for (key, data) in tensors {
+            let first = part.start.min(data.num_elements());
+            let end = if part.start == 0 { data.num_elements().min(1) } else { data.num_elements() };
+            let values = data.clone().convert_dtype(DType::F32);
+            let values = values.as_slice::<f32>().expect("f32")[first..end].to_vec();
+            let count = values.len();
+            writer.write(key, first, TensorData::new(values, [count])).expect("written");
+        }
+        writer.sync().expect("on the disk");
+    }
+    fs::read(path).expect("the file")
 }
 
 #[test]

@@ -81,6 +81,11 @@ impl Checkpoint {
         }
     }
 
+    /// One that another process has found.
+    pub(crate) fn found(folder: PathBuf) -> Result<Self> {
+        Ok(Self { state: TrainState::read(&folder)?, folder })
+    }
+
     /// One that is named; without a manifest it is of an earlier release.
     fn open(folder: &Path, notes: &mut Vec<String>) -> Result<Self> {
         let state = TrainState::read(folder)?;
@@ -98,16 +103,31 @@ impl Checkpoint {
     pub(crate) fn check_settings(
         &self,
         config: &TrainConfig,
-        total_steps: usize,
+        (total_steps, processes): (usize, usize),
         notes: &mut Vec<String>,
     ) -> Result<()> {
-        let TrainState { recipe, seed, total_steps: planned, machine, .. } = &self.state;
+        let TrainState { recipe, seed, total_steps: planned, machine, processes: then, .. } = &self.state;
         let here = Machine::here(config.device);
+        let mut now = config.recipe.through_json();
+        if *then != processes {
+            let [before, after] = [(recipe, *then), (&now, processes)]
+                .map(|(recipe, processes)| recipe.train_batch_size * recipe.gradient_accumulation_steps * processes);
+            if before != after && !config.allow_config_change {
+                let difference = format!("a step had {before} samples, of {processes} processes it has {after}");
+                return Err(TrainError::ConfigChanged { path: self.folder.clone(), difference });
+            }
+            // The same samples are divided in another way.
+            now.train_batch_size = recipe.train_batch_size;
+            now.gradient_accumulation_steps = recipe.gradient_accumulation_steps;
+            notes.push(format!(
+                "{then} processes have trained so far, now {processes} go on: sums are rounded otherwise"
+            ));
+        }
         if let Some(differences) = machine.as_ref().and_then(|machine| machine.differences(&here)) {
             notes.push(format!("the run goes on, but not to the last bit as it would have: {differences}"));
         }
         // Both were numbers in JSON once, which may round the last digit.
-        let is_other = *recipe != config.recipe.through_json() || config.seed.is_some_and(|given| given != *seed);
+        let is_other = *recipe != now || config.seed.is_some_and(|given| given != *seed);
         let difference = match planned {
             _ if config.allow_config_change => return Ok(()),
             _ if is_other => "was trained with other settings",
@@ -157,8 +177,10 @@ impl StoredState {
             // Other settings may train what was not trained before; its moments begin at zero.
             let is_new = config.allow_config_change && !self.has_moments(&key);
             if config.recipe.is_trained(&key) && !is_new {
-                let length = shape.iter().product();
-                optimizer.restore(&key, length, self.moments(&key, length)?)?;
+                let extent = optimizer.extent(&key, shape.iter().product());
+                let moments = self.moments(&key, extent.whole)?;
+                let own = moments.map(|moment| moment.part(extent.values.clone()));
+                optimizer.restore(&key, &extent, own)?;
             }
         }
         let mut done = Ok(());

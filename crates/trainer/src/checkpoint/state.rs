@@ -18,6 +18,9 @@ pub(crate) struct TrainState {
     /// Optimiser steps made.
     pub step: usize,
     pub seed: u64,
+    /// Processes that trained together; one in files of earlier releases.
+    #[serde(default = "one")]
+    pub processes: usize,
     /// Length of the run, where the learning rate depends on it.
     pub total_steps: Option<usize>,
     #[serde(alias = "numerics")]
@@ -44,7 +47,7 @@ impl Machine {
     pub(crate) fn here(device: impl ToString) -> Self {
         Self {
             device: device.to_string(),
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            threads: rayon::current_num_threads(),
             version: env!("CARGO_PKG_VERSION").into(),
         }
     }
@@ -60,6 +63,10 @@ impl Machine {
         let parts: Vec<String> = differing.map(|(what, then, now)| format!("{what} {then}, now {now}")).collect();
         (!parts.is_empty()).then(|| parts.join("; "))
     }
+}
+
+fn one() -> usize {
+    1
 }
 
 impl TrainState {

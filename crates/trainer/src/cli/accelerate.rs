@@ -11,19 +11,17 @@ use serde_json::{Map, Value};
 
 use super::Args;
 use crate::{
-    config::Offload,
+    config::{Offload, ZeroStage},
     error::{Result, TrainError},
 };
 
-/// Keys that decide nothing here: how processes meet, and what belongs to other machines or launchers.
-const WITHOUT_EFFECT: [&str; 19] = [
+/// Keys that decide nothing here: what belongs to other engines or launchers.
+const WITHOUT_EFFECT: [&str; 15] = [
     "debug",
     "enable_cpu_affinity",
     "gpu_ids",
-    "main_process_ip",
     "main_process_port",
     "main_training_function",
-    "machine_rank",
     "rdzv_backend",
     "same_network",
     "tpu_env",
@@ -32,8 +30,6 @@ const WITHOUT_EFFECT: [&str; 19] = [
     "use_cpu",
     "dynamo_config",
     "dynamo_backend",
-    "deepspeed_hostfile",
-    "deepspeed_multinode_launcher",
     "offload_param_device",
     "zero3_save_16bit_model",
 ];
@@ -50,16 +46,29 @@ const OFF: [&str; 9] = [
     "deepspeed_moe_layer_cls_names",
 ];
 
-/// What a run takes from the file.
+/// What a run takes from the file, and what starts it.
 #[derive(Debug, Default, PartialEq)]
-struct AccelerateConfig {
+pub(super) struct AccelerateConfig {
+    pub(super) processes: Processes,
     mixed_precision: Option<String>,
     gradient_accumulation_steps: Option<usize>,
     gradient_clipping: Option<f64>,
     optimizer_offload: Option<Offload>,
     nvme_path: Option<PathBuf>,
+    zero_stage: Option<ZeroStage>,
     /// Keys that are there and decide nothing.
     without_effect: Vec<String>,
+}
+
+/// Which processes make a run, on which machines.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Processes {
+    pub num_processes: Option<usize>,
+    pub num_machines: Option<usize>,
+    pub machine_rank: Option<usize>,
+    pub main_process_ip: Option<String>,
+    /// DeepSpeed's host file: `HOST slots=N` a line.
+    pub hostfile: Option<PathBuf>,
 }
 
 impl Args {
@@ -70,6 +79,8 @@ impl Args {
     pub(super) fn lay_config_file(&mut self) -> Result<Option<String>> {
         let Some(path) = self.config_file.take() else { return Ok(None) };
         let config = AccelerateConfig::read(&path)?;
+        lay_under(&mut self.num_processes, config.processes.num_processes);
+        lay_under(&mut self.zero_stage, config.zero_stage.map(|stage| stage.to_string()));
         lay_under(&mut self.mixed_precision, config.mixed_precision);
         lay_under(&mut self.gradient_accumulation_steps, config.gradient_accumulation_steps);
         lay_under(&mut self.max_grad_norm, config.gradient_clipping);
@@ -88,7 +99,7 @@ fn lay_under<T>(flag: &mut Option<T>, value: Option<T>) {
 }
 
 impl AccelerateConfig {
-    fn read(path: &Path) -> Result<Self> {
+    pub(super) fn read(path: &Path) -> Result<Self> {
         let fail = |reason: String| TrainError::setting("config_file", format!("{}: {reason}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
         Self::parse(&text).map_err(fail)
@@ -99,12 +110,21 @@ impl AccelerateConfig {
         let mut config = Self::default();
         keys.iter()
             .try_for_each(|(key, value)| config.take(key, value).map_err(|reason| format!("{key}: {reason}")))?;
-        if keys.get("deepspeed_config").is_none()
-            && keys.get("distributed_type").and_then(Value::as_str) == Some("DEEPSPEED")
-        {
+        let distributed = keys.get("distributed_type").and_then(Value::as_str);
+        if keys.get("deepspeed_config").is_none() && distributed == Some("DEEPSPEED") {
             return Err("distributed_type: `DEEPSPEED` needs a `deepspeed_config`".into());
         }
-        Ok(config)
+        let processes = &config.processes;
+        match (distributed, processes.num_processes, processes.num_machines) {
+            (Some("NO"), Some(count @ 2..), _) => {
+                Err(format!("distributed_type: `NO` with num_processes {count}, write `DEEPSPEED` or `MULTI_CPU`"))
+            }
+            (Some(kind), None, _) if kind != "NO" => Err(format!("num_processes: is missing, `{kind}` needs it")),
+            (_, Some(count), Some(machines)) if !count.is_multiple_of(machines) => {
+                Err(format!("num_processes: {count} are not as many on each of {machines} machines"))
+            }
+            _ => Ok(config),
+        }
     }
 
     fn take(&mut self, key: &str, value: &Value) -> Result<(), String> {
@@ -114,6 +134,11 @@ impl AccelerateConfig {
                 match one_of(value, &["NO", "DEEPSPEED", "MULTI_CPU", "MULTI_GPU", "FSDP", "MEGATRON_LM"])? {
                     other @ ("FSDP" | "MEGATRON_LM") => {
                         Err(format!("`{other}` is not supported, write `DEEPSPEED` with `zero_stage: 2`"))
+                    }
+                    // Gradients are exchanged once a step there.
+                    "MULTI_CPU" | "MULTI_GPU" => {
+                        self.zero_stage = Some(ZeroStage::One);
+                        Ok(())
                     }
                     _ => Ok(()),
                 }
@@ -125,10 +150,18 @@ impl AccelerateConfig {
                     Ok(())
                 }
             },
-            "num_processes" | "num_machines" => match count(value)? {
-                1 => Ok(()),
-                more => Err(format!("{more}: several processes are not available yet, write 1")),
+            "num_processes" => count(value).map(|count| self.processes.num_processes = Some(count)),
+            "num_machines" => count(value).map(|count| self.processes.num_machines = Some(count)),
+            "machine_rank" => match value.as_u64() {
+                Some(rank) => {
+                    self.processes.machine_rank = Some(rank as usize);
+                    Ok(())
+                }
+                None => Err(format!("{value} is not a whole number")),
             },
+            "main_process_ip" if !value.is_null() => {
+                text(value).map(|ip| self.processes.main_process_ip = Some(ip.to_owned()))
+            }
             "deepspeed_config" => self.take_deepspeed(value),
             _ => self.take_idle(key, value),
         }
@@ -153,15 +186,16 @@ impl AccelerateConfig {
                     let place = if device == "nvme" { Offload::Disk } else { Offload::Cpu };
                     self.optimizer_offload = (device != "none").then_some(place);
                 }),
-                "offload_optimizer_nvme_path" => match value.as_str() {
-                    Some(path) => {
-                        self.nvme_path = Some(path.into());
+                "offload_optimizer_nvme_path" => text(value).map(|path| self.nvme_path = Some(path.into())),
+                "deepspeed_hostfile" if !value.is_null() => {
+                    text(value).map(|path| self.processes.hostfile = Some(path.into()))
+                }
+                "zero_stage" => match value.as_u64() {
+                    // Masters and moments are divided in any case: no number depends on it.
+                    Some(stage @ 0..=2) => {
+                        self.zero_stage = Some(if stage == 2 { ZeroStage::Two } else { ZeroStage::One });
                         Ok(())
                     }
-                    None => Err(format!("{value} is not a path")),
-                },
-                "zero_stage" => match value.as_u64() {
-                    Some(0..=2) => Ok(()),
                     Some(3) => Err("3 is not supported: weights are not divided, write 2".into()),
                     _ => Err(format!("{value} is not a stage: write 0, 1 or 2")),
                 },
@@ -194,9 +228,13 @@ impl AccelerateConfig {
     }
 }
 
+fn text(value: &Value) -> Result<&str, String> {
+    value.as_str().ok_or_else(|| format!("{value} is not a text"))
+}
+
 /// A text, one of these.
 fn one_of<'a>(value: &'a Value, known: &[&str]) -> Result<&'a str, String> {
-    let text = value.as_str().ok_or_else(|| format!("{value} is not a text"))?;
+    let text = text(value)?;
     match known.contains(&text) {
         true => Ok(text),
         false => Err(format!("`{text}` is unknown, write {}", known.join(", "))),

@@ -9,7 +9,7 @@ use cogview4_control_pipeline::ControlLatents;
 use cogview4_hub::Token;
 use cogview4_model::DeviceSpec;
 
-use super::{convert::ConvertArgs, inspect::InspectArgs, push::PushArgs};
+use super::{convert::ConvertArgs, inspect::InspectArgs, launch::LaunchArgs, push::PushArgs};
 use crate::{
     config::{CaptionChoice, Offload, WeightingSigma},
     schedule::{learning_rate::SchedulerType, timesteps::WeightingScheme},
@@ -35,6 +35,8 @@ pub enum Command {
     Check(Box<Args>),
     /// Write a checkpoint, a component or a pipeline anew, in another type or in other shards
     Convert(ConvertArgs),
+    /// Start the processes of a run, which takes the same flags, with the mpirun of the MPI that this program is built with
+    Launch(Box<LaunchArgs>),
     /// Show what is in weight files or in a data set, compare two sets of weights, or save a picture of a data set
     Inspect(Box<InspectArgs>),
     /// Show what a run would take, with the same flags, before anything is loaded: memory, disk and time, whether it
@@ -260,9 +262,18 @@ pub struct Args {
     /// Folder of files that are gone with the run [default: OUTPUT_DIR/scratch]
     #[arg(long)]
     pub scratch_dir: Option<PathBuf>,
-    /// Accelerate's YAML, of one process as yet: its values stand in for flags that are not given
+    /// Accelerate's YAML: its values stand in for flags that are not given
     #[arg(long)]
     pub config_file: Option<PathBuf>,
+    /// Processes that train together, as many as are started [default: num_processes of the YAML, else all]
+    #[arg(long)]
+    pub num_processes: Option<usize>,
+    /// What processes divide besides masters and moments (ZeRO): 1 nothing more, 2 gradients as they come [default: 2]
+    #[arg(long, value_parser = ["0", "1", "2"])]
+    pub zero_stage: Option<String>,
+    /// Seconds that processes wait for one another in a collective [default: 600]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub collective_timeout: Option<u64>,
     /// Device to compute on [default: flex]
     #[arg(long)]
     pub device: Option<DeviceSpec>,

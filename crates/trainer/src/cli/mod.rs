@@ -9,7 +9,9 @@ mod convert;
 mod dataset;
 mod inspect;
 mod interrupt;
+mod launch;
 mod plan;
+mod processes;
 mod push;
 mod resolve;
 mod wandb;
@@ -27,6 +29,7 @@ use self::{
     push::Target,
 };
 use crate::{
+    distributed::{DEFAULT_TIMEOUT, Group},
     error::TrainError,
     run::{TrainOutcome, Trainer},
     stop::StopFlag,
@@ -38,6 +41,7 @@ pub use cogview4_hub::Token;
 pub use convert::{ConvertArgs, convert};
 pub use dataset::{DataConfig, DataSource};
 pub use inspect::{InspectArgs, inspect};
+pub use launch::{LaunchArgs, launch};
 pub use plan::plan;
 pub use push::{PushArgs, push};
 
@@ -57,6 +61,7 @@ pub fn run(cli: Cli) -> Result<()> {
             Ok(())
         }
         Some(Command::Convert(args)) => convert(&args).map_err(with_flags),
+        Some(Command::Launch(args)) => launch(*args),
         Some(Command::Inspect(args)) => {
             let outcome = inspect(&args, &mut std::io::stdout()).map_err(with_flags)?;
             ensure!(outcome.differences == 0, "{} of {} tensors differ", outcome.differences, outcome.tensors);
@@ -67,54 +72,70 @@ pub fn run(cli: Cli) -> Result<()> {
     }
 }
 
-fn train(mut args: Args) -> Result<()> {
+fn train(args: Args) -> Result<()> {
+    let limit = args.collective_timeout.map_or(DEFAULT_TIMEOUT, Duration::from_secs);
+    processes::together(Group::launched(limit)?, |group| train_in(group, args))
+}
+
+/// Trains as one of a group.
+fn train_in(group: &Group, mut args: Args) -> Result<()> {
     let stop = StopFlag::default();
-    let handle = stop.clone();
-    let mut asked: Option<Instant> = None;
-    let on_signal = move || match asked {
-        // Whoever asks again does not want to wait for the end of the step.
-        Some(at) if at.elapsed() > ONE_WISH => std::process::exit(INTERRUPTED),
-        Some(_) => {}
-        None => {
-            asked = Some(Instant::now());
-            handle.request();
-        }
-    };
-    if let Some(note) = args.lay_config_file().map_err(with_flags)? {
+    ctrlc::set_handler(on_signal(stop.clone())).context("installing the signal handler")?;
+    // What mpirun hands on; after any other signal Open MPI's leaves a second.
+    #[cfg(feature = "mpi")]
+    stop.on_signal(signal_hook::consts::SIGUSR1).context("installing the signal handler")?;
+    let noted = group.agree("reading the configuration file", args.lay_processes(group));
+    let is_first = group.is_first();
+    for note in noted.map_err(with_flags)?.into_iter().filter(|_| is_first) {
         cogview4_cli::note(&format!("note: {note}"));
     }
-    let is_sync_asked = args.wandb_sync;
-    let wanted = args.push();
-    let flag = stop.clone();
+    let (is_sync_asked, wanted, flag) = (args.wandb_sync, args.push().filter(|_| is_first), stop.clone());
     let run = || -> Result<(TrainOutcome, Option<Target>), TrainError> {
         let fit = args.fit;
-        let (mut config, mut data) = args.resolve()?;
+        let (mut config, mut data) = group.agree("reading the flags", args.resolve())?;
         let progress = Arc::new(StoppableProgress::new(stop.clone()));
-        config.hub = config.hub.with_progress(progress.clone());
-        let target = wanted.map(|wanted| wanted.target(&config.hub)).transpose()?;
-        data.hub = data.hub.with_progress(progress);
+        let target = group.first("looking at the Hub", &stop, || {
+            config.hub = config.hub.clone().with_progress(progress.clone());
+            data.hub = data.hub.clone().with_progress(progress);
+            wanted.map(|wanted| wanted.target(&config.hub)).transpose()
+        });
+        let target = target?.flatten();
         if let Some(target) = &target {
             config.card.hub_model_id = Some(target.id().to_string());
         }
         config.card.command_line = Some(card::command_line(std::env::args_os()));
         wandb::lay_environment(&mut config.wandb, |name| std::env::var(name).ok());
-        let data = data.open()?;
+        let data = group.first_then_others("opening the data set", &stop, || data.open())?;
         if let Some(size) = fit {
-            config = plan::fitted(config, data.train.len(), size.0)?;
+            config = group.agree("planning", plan::fitted(config, data.train.len(), size.0))?;
         }
-        let trainer = Trainer::stoppable(config, data, stop)?;
-        for note in trainer.notes() {
+        let trainer = Trainer::in_group(config, data, stop, group.clone())?;
+        for note in trainer.notes().iter().filter(|_| is_first) {
             cogview4_cli::note(&format!("note: {note}"));
         }
         Ok((trainer.run(&mut ())?, target))
     };
-    ctrlc::set_handler(on_signal).context("installing the signal handler")?;
     match run() {
         Err(TrainError::Stopped) => Ok(()),
         Err(error) => Err(with_flags(error)),
+        Ok(_) if !is_first => Ok(()),
         Ok((outcome, target)) => {
             wandb::sync(&outcome, is_sync_asked);
             target.map_or(Ok(()), |target| push_after(outcome, target, flag))
+        }
+    }
+}
+
+/// What a signal does: it asks to stop, and ends the program where that was asked for before.
+fn on_signal(stop: StopFlag) -> impl FnMut() + Send + 'static {
+    let mut asked: Option<Instant> = None;
+    move || match asked {
+        // Whoever asks again does not want to wait for the end of the step.
+        Some(at) if at.elapsed() > ONE_WISH => std::process::exit(INTERRUPTED),
+        Some(_) => {}
+        None => {
+            asked = Some(Instant::now());
+            stop.request();
         }
     }
 }

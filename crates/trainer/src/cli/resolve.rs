@@ -13,7 +13,7 @@ use super::{
     push::{self, PushArgs},
 };
 use crate::{
-    config::{Packing, Recipe, Resume, TrackerKind, TrainConfig, ValidationPair},
+    config::{Packing, Recipe, Resume, TrackerKind, TrainConfig, ValidationPair, ZeroStage},
     error::{Result, TrainError},
 };
 
@@ -149,6 +149,11 @@ impl Args {
         lay(&mut config.optimizer_offload, self.optimizer_offload);
         lay(&mut config.gradient_offload, self.gradient_offload);
         lay(&mut config.param_offload, self.param_offload);
+        // Stage 0 divides what stage 1 does: it only says that nothing more is asked for.
+        config.zero_stage = match self.zero_stage.as_deref() {
+            Some("0" | "1") => ZeroStage::One,
+            _ => ZeroStage::Two,
+        };
         config.scratch_dir = self.scratch_dir;
         config.gradient_checkpointing = self.gradient_checkpointing;
         config.seed = self.seed;
@@ -173,7 +178,8 @@ impl Args {
         lay(&mut recipe.schedule.num_cycles, self.lr_num_cycles);
         lay(&mut recipe.schedule.power, self.lr_power);
         if self.scale_lr {
-            let samples = recipe.gradient_accumulation_steps.saturating_mul(recipe.train_batch_size);
+            let of_process = recipe.gradient_accumulation_steps.saturating_mul(recipe.train_batch_size);
+            let samples = of_process.saturating_mul(self.num_processes.unwrap_or(1));
             recipe.schedule.learning_rate *= samples as f64;
         }
         lay(&mut recipe.adam.beta1, self.adam_beta1);

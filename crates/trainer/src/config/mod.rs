@@ -16,7 +16,7 @@ use crate::error::{Result, TrainError};
 
 pub use card::CardConfig;
 pub use recipe::{CaptionChoice, Recipe, WeightingSigma};
-pub use state::Offload;
+pub use state::{Offload, ZeroStage};
 pub use trackers::{TrackerKind, WandbConfig};
 pub use validation::{ValidationConfig, ValidationPair};
 
@@ -94,6 +94,8 @@ pub struct TrainConfig {
     pub gradient_offload: Offload,
     /// Where the weights that are trained are: on the disk, in the file that becomes the result.
     pub param_offload: Offload,
+    /// What several processes divide among them.
+    pub zero_stage: ZeroStage,
     /// Whether the text encoder is streamed from its files instead of loaded.
     pub offload: bool,
     /// Whether blocks are computed again in the backward pass, instead of keeping what it needs of them.
@@ -146,6 +148,7 @@ impl TrainConfig {
             scratch_dir: None,
             gradient_offload: Offload::None,
             param_offload: Offload::None,
+            zero_stage: ZeroStage::default(),
             offload: false,
             gradient_checkpointing: false,
             save_dtype: ComputeDtype::default(),

@@ -20,6 +20,17 @@ pub enum Offload {
     Disk,
 }
 
+/// What processes that train together divide among them (ZeRO). Masters and moments always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ZeroStage {
+    /// Gradients leave a process once a step: less communication where a step has several micro-batches.
+    One,
+    /// Gradients leave with each micro-batch, so that none keeps the sums of others.
+    #[default]
+    Two,
+}
+
+names!(ZeroStage { One = "1", Two = "2" });
 names!(Offload { None = "none", Cpu = "cpu", Disk = "disk" });
 
 impl TrainConfig {

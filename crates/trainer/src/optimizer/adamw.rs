@@ -1,10 +1,12 @@
 //! AdamW as `torch.optim.AdamW` computes it (Loshchilov and Hutter, arXiv:1711.05101), in one pass over memory.
 
+use std::sync::Arc;
+
 use burn::{
     module::Module,
     tensor::{DType, TensorData},
 };
-use cogview4_model::weights::{TensorSource, WeightsInPlace, map_parameters, parameter_sources, renew_parameters};
+use cogview4_model::weights::{WeightsInPlace, map_parameters, renew_parameters};
 use pulp::Arch;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -12,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     buffers::with_buffer,
     gradients::{CHUNK, Gradients, ScaledGradient},
-    state::{Chunks, State, StateOptions, StoredMoment, Values},
+    state::{Chunks, Extent, State, StateOptions, Values},
 };
-use crate::error::Result;
+use crate::{distributed::Partition, error::Result};
 
 /// Numbers of the optimiser.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -53,15 +55,17 @@ impl Default for AdamWConfig {
 #[derive(Debug)]
 pub struct AdamW {
     config: AdamWConfig,
-    state: State,
+    pub(super) state: State,
     /// The files that parameters lie in; without them each has memory of its own.
     weights: Option<WeightsInPlace>,
+    /// Whose values are whose, where several processes share the work; this one has the state of its own.
+    pub(super) partition: Option<Arc<Partition>>,
 }
 
 impl AdamW {
     /// An optimiser that has made no step, with its state in memory and in f32.
     pub fn new(config: AdamWConfig) -> Self {
-        Self { config, state: State::default(), weights: None }
+        Self { config, state: State::default(), weights: None, partition: None }
     }
 
     /// An optimiser that has made no step, with its state kept in this way.
@@ -69,7 +73,7 @@ impl AdamW {
     /// # Errors
     /// A folder that no file can be made in.
     pub fn with_options(config: AdamWConfig, options: StateOptions) -> Result<Self> {
-        Ok(Self { config, state: State::new(options)?, weights: None })
+        Ok(Self { config, state: State::new(options)?, weights: None, partition: None })
     }
 
     /// Has the parameters lie in these files, once they are brought to the type that these have.
@@ -78,16 +82,23 @@ impl AdamW {
         Self { weights: Some(weights), ..self }
     }
 
-    /// Gives the files that the parameters lie in their names, if there are any and they are in this type. No step can
-    /// follow.
+    /// Keeps the state of what this process owns, and of nothing else.
+    #[must_use]
+    pub(crate) fn with_partition(self, partition: Arc<Partition>) -> Self {
+        Self { partition: Some(partition), ..self }
+    }
+
+    /// Whether the parameters lie in files that are the result in this type.
+    pub(crate) fn lies_in_files(&self, dtype: DType) -> bool {
+        self.weights.as_ref().is_some_and(|weights| weights.dtype() == dtype)
+    }
+
+    /// Gives the files that the parameters lie in their names, if there are any. No step can follow.
     ///
     /// # Errors
     /// A file that cannot be written.
-    pub(crate) fn commit_weights(&mut self, dtype: DType) -> Result<bool> {
-        match &mut self.weights {
-            Some(weights) if weights.dtype() == dtype => Ok(weights.commit().map(|()| true)?),
-            _ => Ok(false),
-        }
+    pub(crate) fn commit_weights(&mut self) -> Result<()> {
+        self.weights.as_mut().map_or(Ok(()), |weights| Ok(weights.commit()?))
     }
 
     /// Brings an f32 model to the type that it is computed in. In a narrower one its f32 values stay here, as masters that
@@ -105,7 +116,8 @@ impl AdamW {
         let part = map_parameters(part, |key, data| {
             let key = format!("{prefix}{key}");
             if dtype != DType::F32 && done.is_ok() {
-                done = self.state.keep_values(&key, data.as_slice().expect("invariant: an f32 model"));
+                let values = data.as_slice().expect("invariant: an f32 model");
+                done = self.state.keep_values(&key, &values[self.extent(&key, values.len()).values]);
             }
             let data = data.convert_dtype(dtype);
             match &mut self.weights {
@@ -125,31 +137,6 @@ impl AdamW {
             Some(master) => TensorData::new(master.to_vec(), data.shape().clone()),
             None => data.convert_dtype(DType::F32),
         })
-    }
-
-    /// All parameters in another type, to be written; see [`widen`](Self::widen).
-    pub(crate) fn values<'a, M: Module>(&'a self, model: &M, dtype: DType) -> Vec<(String, TensorSource<'a>)> {
-        let value = |(key, source): (String, TensorSource<'static>)| match self.master(&key, &source, dtype) {
-            Some(master) => (key, master),
-            None => (key, source),
-        };
-        parameter_sources(model, Some(dtype)).into_iter().map(value).collect()
-    }
-
-    /// The f32 values of all parameters that have any, for a checkpoint: masters, and parameters that are f32 themselves.
-    pub(crate) fn masters<'a, M: Module>(&'a self, model: &M) -> Vec<(String, TensorSource<'a>)> {
-        let value = |(key, source): (String, TensorSource<'static>)| {
-            let master = self.master(&key, &source, DType::F32);
-            let own = (source.dtype() == DType::F32).then_some(source);
-            Some((key, master.or(own)?))
-        };
-        parameter_sources(model, None).into_iter().filter_map(value).collect()
-    }
-
-    /// The master of a parameter as a tensor of its shape.
-    fn master<'a>(&'a self, key: &str, parameter: &TensorSource<'_>, dtype: DType) -> Option<TensorSource<'a>> {
-        let (values, shape) = (self.state.master_of(key)?, parameter.shape().to_vec());
-        Some(TensorSource::new(dtype, shape.clone(), move || TensorData::new(values.to_vec(), shape)))
     }
 
     /// Makes step `number`, the first is 1: updates each parameter that has a gradient, and says whether all of them,
@@ -179,47 +166,73 @@ impl AdamW {
         learning_rate: f64,
         prefix: &str,
         part: M,
-        mut gradients: Gradients,
+        gradients: Gradients,
     ) -> Result<(M, bool)> {
-        let Self { config, state, weights } = self;
+        self.step_own((number, learning_rate), prefix, part, gradients, |_, _| ())
+    }
+
+    /// As [`step_part`](Self::step_part), of the values that this process owns: gradients are of those alone. `updated` is
+    /// given the key and bytes of the values that have changed.
+    pub(crate) fn step_own<M: Module>(
+        &mut self,
+        (number, learning_rate): (usize, f64),
+        prefix: &str,
+        part: M,
+        mut gradients: Gradients,
+        mut updated: impl FnMut(&str, &[u8]),
+    ) -> Result<(M, bool)> {
+        let Self { config, state, weights, partition } = self;
         let scalars = Scalars::new(config, number, learning_rate);
         let mut is_finite = Ok(true);
-        let mut update = |key: &str, gradient: ScaledGradient, parameter: Values<'_>| {
-            assert_eq!(parameter.len(), gradient.len(), "{key}");
-            match (state.lend(key, parameter, CHUNK, number), &mut is_finite) {
+        let mut update = |key: &str, gradient: ScaledGradient, mut parameter: Values<'_>| {
+            let whole = parameter.len();
+            let values = partition.as_ref().map_or(0..whole, |partition| partition.own(key, whole));
+            let extent = Extent { values, whole };
+            assert_eq!(extent.values.len(), gradient.len(), "{key}");
+            let own = parameter.part(extent.values.clone());
+            match (state.lend((key, &extent), own, CHUNK, number), &mut is_finite) {
                 (_, Err(_)) => {}
                 (Ok(chunks), Ok(all)) => *all &= scalars.update_all(chunks, &gradient),
                 (Err(error), _) => is_finite = Err(error),
             }
+            updated(key, parameter.part(extent.values).as_bytes());
         };
-        let part = match weights {
-            None => map_parameters(part, |key, mut parameter| {
-                let key = format!("{prefix}{key}");
-                if let Some(gradient) = gradients.remove_scaled(&key) {
-                    update(&key, gradient, Values::of(&mut parameter));
-                }
-                parameter
-            }),
-            Some(weights) => renew_parameters(part, |key| {
-                let key = format!("{prefix}{key}");
-                if let Some(gradient) = gradients.remove_scaled(&key) {
-                    let dtype = weights.dtype();
-                    update(&key, gradient, Values::in_bytes(weights.bytes_mut(&key), dtype));
-                }
-                weights.lend(&key)
-            }),
-        };
+        let part = change(weights.as_mut(), prefix, part, |key, parameter| {
+            if let Some(gradient) = gradients.remove_scaled(key) {
+                update(key, gradient, parameter);
+            }
+        });
         is_finite.map(|is_finite| (part, is_finite))
     }
 
-    /// Puts the moments of a parameter of so many values back, as a checkpoint has them.
-    pub(crate) fn restore(&mut self, key: &str, len: usize, stored: [StoredMoment; 2]) -> Result<()> {
-        self.state.restore(key, len, stored)
+    /// Writes values that others have updated to a part of a model; `values` is given the key and the bytes to change.
+    pub(crate) fn write_part<M: Module>(
+        &mut self,
+        prefix: &str,
+        part: M,
+        mut values: impl FnMut(&str, &mut [u8]),
+    ) -> M {
+        change(self.weights.as_mut(), prefix, part, |key, mut parameter| values(key, parameter.as_bytes_mut()))
     }
+}
 
-    /// The moments, for a checkpoint.
-    pub(crate) fn tensors(&self) -> Vec<(String, TensorSource<'_>)> {
-        self.state.tensors()
+/// Changes all parameters of a part of a model where they are; the function is given key and values.
+fn change<M: Module>(
+    weights: Option<&mut WeightsInPlace>,
+    prefix: &str,
+    part: M,
+    mut change: impl FnMut(&str, Values<'_>),
+) -> M {
+    match weights {
+        None => map_parameters(part, |key, mut parameter| {
+            change(&format!("{prefix}{key}"), Values::of(&mut parameter));
+            parameter
+        }),
+        Some(weights) => renew_parameters(part, |key| {
+            let (key, dtype) = (format!("{prefix}{key}"), weights.dtype());
+            change(&key, Values::in_bytes(weights.bytes_mut(&key), dtype));
+            weights.lend(&key)
+        }),
     }
 }
 

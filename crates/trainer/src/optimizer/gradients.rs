@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::{GradientMemory, buffers::with_buffer};
 
 /// Values that are worked on together.
-pub(super) const CHUNK: usize = 1 << 15;
+pub(crate) const CHUNK: usize = 1 << 15;
 
 /// Sums of gradients. What comes once is kept in its own type until it is asked for; sums are in f32.
 ///
@@ -94,7 +94,8 @@ impl Gradients {
         for_each_gradient(part, pass, |key, data| self.add(&format!("{prefix}{key}"), data, weight));
     }
 
-    fn add(&mut self, key: &str, data: TensorData, weight: f32) {
+    /// Adds a gradient, which counts `weight`.
+    pub(crate) fn add(&mut self, key: &str, data: TensorData, weight: f32) {
         if weight == 1.0 && !self.sums.contains_key(key) {
             return self.keep(key, data);
         }
@@ -155,6 +156,11 @@ impl Gradients {
         let gradient = self.remove_scaled(key)?;
         let chunks = (0..gradient.len().div_ceil(CHUNK)).map(|index| gradient.chunk(index, &mut Vec::new()).to_vec());
         Some(chunks.flatten().collect())
+    }
+
+    /// Takes one out as it is, unscaled.
+    pub(crate) fn remove_data(&mut self, key: &str) -> Option<TensorData> {
+        self.sums.remove(key)
     }
 
     /// Takes one out, in the type that it has.

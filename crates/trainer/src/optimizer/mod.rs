@@ -8,6 +8,7 @@ mod gradients;
 mod memory;
 mod rounding;
 mod state;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -18,4 +19,6 @@ pub(crate) use gradients::Norms;
 pub use memory::StatePlace;
 pub use state::StateOptions;
 
+pub(crate) use gradients::CHUNK;
 pub(crate) use state::{BLOCK, MOMENTS, SCALES, StoredMoment};
+pub(crate) use stored::{Layout, Slice};

@@ -1,5 +1,7 @@
 //! The model and its optimiser, brought to where training has them.
 
+use std::sync::Arc;
+
 use burn::{module::Module, tensor::DType};
 use cogview4_model::{
     CogView4Transformer,
@@ -10,6 +12,7 @@ use super::{planning::transformer, setup::Opened};
 use crate::{
     checkpoint::{Checkpoint, StoredState},
     config::{Offload, TrainConfig},
+    distributed::{Group, Partition},
     error::{Result, make_folder},
     optimizer::{AdamW, GradientMemory},
     plan::gradient_bytes,
@@ -18,7 +21,11 @@ use crate::{
 
 /// The transformer in the type that it is computed in, and its optimiser: the base model widened to a control model, or
 /// as the checkpoint has them. Blocks are brought there one after another, so that there is never a second model.
-pub(super) fn load(config: &TrainConfig, opened: &Opened, seed: u64) -> Result<(CogView4Transformer, AdamW)> {
+pub(super) fn load(
+    config: &TrainConfig,
+    opened: &Opened,
+    (seed, partition): (u64, Option<&Arc<Partition>>),
+) -> Result<(CogView4Transformer, AdamW)> {
     let options = WeightOptions { resident_blocks: Some(0), ..WeightOptions::new(DType::F32, &opened.device) };
     let model = opened.folder.load_transformer(&options)?;
     let model = match config.recipe.control && !opened.configs.is_control() {
@@ -26,6 +33,9 @@ pub(super) fn load(config: &TrainConfig, opened: &Opened, seed: u64) -> Result<(
         false => model,
     };
     let mut optimizer = optimizer(config, opened, seed)?;
+    if let Some(partition) = partition {
+        optimizer = optimizer.with_partition(Arc::clone(partition));
+    }
     let stored = opened.checkpoint.as_ref().map(Checkpoint::open_state).transpose()?;
     let mut part = Part { config, stored, optimizer: &mut optimizer };
     let model = model.map_outside(|outside| part.bring("", outside))?;
@@ -48,16 +58,40 @@ fn optimizer(config: &TrainConfig, opened: &Opened, seed: u64) -> Result<AdamW> 
     Ok(optimizer.with_weights(weights))
 }
 
-/// Room for the gradients of a step, where they are not to have memory of their own.
-pub(super) fn gradient_memory(config: &TrainConfig, opened: &Opened) -> Result<Option<GradientMemory>> {
+/// Which process owns what, where there are several.
+pub(super) fn partition(config: &TrainConfig, opened: &Opened, group: &Group) -> Option<Arc<Partition>> {
+    let place = (group.rank(), group.size());
+    (place.1 > 1)
+        .then(|| Arc::new(Partition::new(trained(config, opened), opened.configs.transformer.num_layers, place)))
+}
+
+/// Key and number of values of every parameter that is trained.
+fn trained(config: &TrainConfig, opened: &Opened) -> Vec<(String, usize)> {
+    let parameters = parameter_shapes(&transformer(opened, config.recipe.control)).into_iter();
+    let trained = parameters.filter(|(key, _)| config.recipe.is_trained(key));
+    trained.map(|(key, shape)| (key, shape.iter().product())).collect()
+}
+
+/// Room for the gradients of a step, where they are not to have memory of their own: of several processes for the sums
+/// that each owns, in f32.
+pub(super) fn gradient_memory(
+    config: &TrainConfig,
+    opened: &Opened,
+    partition: Option<&Arc<Partition>>,
+) -> Result<Option<GradientMemory>> {
     if !config.files_gradients() {
         return Ok(None);
     }
-    let recipe = &config.recipe;
-    let parameters = parameter_shapes(&transformer(opened, recipe.control)).into_iter();
-    let trained = parameters.filter(|(key, _)| recipe.is_trained(key));
-    let counts = trained.map(|(key, shape)| (key, shape.iter().product()));
-    GradientMemory::new(&config.scratch_place(), counts, gradient_bytes(recipe)).map(Some)
+    let counts = trained(config, opened).into_iter();
+    let (place, bytes) = (config.scratch_place(), gradient_bytes(&config.recipe));
+    match partition {
+        None => GradientMemory::new(&place, counts, bytes),
+        Some(partition) => {
+            let own = counts.map(|(key, count)| (key.clone(), partition.own(&key, count).len()));
+            GradientMemory::new(&place, own.filter(|(_, count)| *count > 0), size_of::<f32>())
+        }
+    }
+    .map(Some)
 }
 
 /// Brings parts of an f32 model to where training has them.

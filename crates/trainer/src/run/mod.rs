@@ -7,27 +7,26 @@ mod planning;
 mod published;
 mod setup;
 mod step;
+mod turns;
 
 use std::{path::PathBuf, sync::Arc};
 
 use cogview4_control_pipeline::progress_bar;
 use cogview4_data::TrainData;
-use cogview4_model::{
-    CogView4Transformer,
-    memory::MemoryMeter,
-    weights::{DIFFUSION_WEIGHTS, save_sources},
-};
+use cogview4_model::{CogView4Transformer, memory::MemoryMeter};
 use indicatif::ProgressBar;
 
 use crate::{
-    checkpoint::{self, Machine, TrainState},
+    checkpoint::{Machine, TrainState, Writer},
     config::TrainConfig,
+    distributed::{Group, Partition},
     error::Result,
     optimizer::{AdamW, GradientMemory},
     samples::{BatchMaker, Loader},
     schedule::order::SampleOrder,
     stop::StopFlag,
     trackers::{Shown, Trackers},
+    validation::Validator,
 };
 
 pub(crate) use planning::planner;
@@ -53,6 +52,9 @@ pub use published::is_published;
 pub struct Trainer {
     config: TrainConfig,
     stop: StopFlag,
+    group: Group,
+    /// Which of several processes owns what.
+    partition: Option<Arc<Partition>>,
     opened: setup::Opened,
     packed: setup::Packed,
     /// In the type that is computed in. Taken out only while a step changes it.
@@ -107,20 +109,35 @@ impl Trainer {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn stoppable(config: TrainConfig, data: impl Into<TrainData>, stop: StopFlag) -> Result<Self> {
+        Self::in_group(config, data, stop, Group::alone())
+    }
+
+    /// As [`stoppable`](Self::stoppable), of a process that trains with others: each calls this with the same settings and
+    /// data, and its own view of the group. The first writes, prints and calls back.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and that another process has failed.
+    pub fn in_group(config: TrainConfig, data: impl Into<TrainData>, stop: StopFlag, group: Group) -> Result<Self> {
         let (data, memory) = (data.into(), MemoryMeter::start());
-        let mut opened = setup::open(&config)?;
-        let setup::Planned { order, total_steps, config } = setup::check(&config, &mut opened, data.train.len())?;
-        let packed = setup::pack(&config, &mut opened, data, &stop)?;
-        let (model, optimizer) = load::load(&config, &opened, order.seed)?;
+        let mut opened = setup::open(&config, &group, &stop)?;
+        let planned = setup::check(&config, &mut opened, data.train.len(), &group);
+        let setup::Planned { order, total_steps, config } = group.agree("checking the run", planned)?;
+        let packed = setup::pack(&config, &mut opened, data, (&group, &stop))?;
+        let partition = load::partition(&config, &opened, &group);
+        let (model, optimizer, gradient_memory) = group.each("loading", &stop, || {
+            let (model, optimizer) = load::load(&config, &opened, (order.seed, partition.as_ref()))?;
+            Ok((model, optimizer, load::gradient_memory(&config, &opened, partition.as_ref())?))
+        })?;
         let state = opened.checkpoint.as_ref().map(|checkpoint| &checkpoint.state);
         let (step, last_norm) = state.map_or((0, None), |state| (state.step, state.last_norm));
-        let (model, gradient_memory) = (Some(model), load::gradient_memory(&config, &opened)?);
         Ok(Self {
             config,
             stop,
+            group,
+            partition,
             opened,
             packed,
-            model,
+            model: Some(model),
             optimizer,
             gradient_memory,
             order,
@@ -142,13 +159,17 @@ impl Trainer {
     /// A file that cannot be read or written, or [`TrainError::Diverged`](crate::TrainError::Diverged); checkpoints that were written stay.
     pub fn run(mut self, callbacks: &mut impl Callbacks) -> Result<TrainOutcome> {
         let shown = Shown {
-            controls: self.packed.validator.controls(),
+            controls: self.packed.validator.as_ref().map_or(&[], Validator::controls),
             samples: &self.packed.samples,
             rows: self.packed.rows.len(),
             seed: self.order.seed,
         };
-        let mut trackers = Trackers::open(&self.config, self.step, self.total_steps, &shown)?;
-        let progress = progress_bar("training", self.total_steps, self.step, self.config.progress_bar);
+        let opened = self.group.first("opening the trackers", &self.stop, || {
+            Trackers::open(&self.config, self.step, self.total_steps, &shown)
+        });
+        let mut trackers = opened?.unwrap_or_default();
+        let is_shown = self.config.progress_bar && self.group.is_first();
+        let progress = progress_bar("training", self.total_steps, self.step, is_shown);
         let completed = match self.train(&mut trackers, callbacks, &progress) {
             Ok(completed) => completed,
             Err(error) => {
@@ -173,21 +194,27 @@ impl Trainer {
     ) -> Result<bool> {
         let (rows, workers) = (Arc::clone(&self.packed.rows), self.config.dataloader_num_workers);
         let steps = self.step..self.total_steps;
+        let steps = (steps, self.division());
         let mut loader = Loader::start(rows, &self.packed.encoder, &self.order, steps, workers)?;
         while self.step < self.total_steps {
             if self.step.is_multiple_of(self.config.validation.steps) {
                 self.validate(trackers, callbacks, progress)?;
             }
             let measured = self.step(&mut loader)?;
-            trackers.step(&measured)?;
-            if callbacks.on_step_end(&measured).is_break() {
-                self.stop.request();
+            if self.group.is_first() {
+                trackers.step(&measured)?;
+                if callbacks.on_step_end(&measured).is_break() {
+                    self.stop.request();
+                }
             }
             progress.set_message(measured.message());
             progress.inc(1);
-            let stopping = self.stop.is_requested();
+            let stopping = self.group.any("whether to stop", self.stop.is_requested());
             if self.step.is_multiple_of(self.config.checkpointing_steps) || stopping {
-                callbacks.on_checkpoint(&self.write_checkpoint()?);
+                let written = self.write_checkpoint()?;
+                if self.group.is_first() {
+                    callbacks.on_checkpoint(&written);
+                }
             }
             if stopping {
                 progress.abandon_with_message(format!("stopped after step {}", self.step));
@@ -202,28 +229,40 @@ impl Trainer {
 
     /// Writes the result.
     fn save(&mut self) -> Result<()> {
-        let (folder, dtype) = (&self.config.output_dir, self.config.save_dtype.dtype());
-        let model = self.model.as_ref().expect("invariant: there between steps");
-        model.save_config(folder)?;
-        if self.optimizer.commit_weights(dtype)? {
-            return Ok(());
+        let dtype = self.config.save_dtype.dtype();
+        if !self.optimizer.lies_in_files(dtype) {
+            return self.writer().result(&self.optimizer);
         }
-        Ok(save_sources(self.optimizer.values(model, dtype), folder, DIFFUSION_WEIGHTS)?)
+        let (folder, model) = (&self.config.output_dir, self.model.as_ref());
+        let optimizer = &mut self.optimizer;
+        let commit = || {
+            model.expect("invariant: there between steps").save_config(folder)?;
+            optimizer.commit_weights()
+        };
+        self.group.first("writing the result", &self.stop, commit).map(drop)
     }
 
     /// Measures, and generates pictures, unless an earlier part of the run has done so at this step.
     fn validate(&self, trackers: &mut Trackers, callbacks: &mut impl Callbacks, progress: &ProgressBar) -> Result<()> {
-        if !self.config.recipe.control || trackers.is_validated(self.step) {
-            return Ok(());
-        }
-        progress.set_message("validating");
-        if let Some(validation) = self.packed.validator.run(self.step, self.model(), &self.batch_maker(), &self.stop)? {
-            trackers.validation(&validation)?;
-            if callbacks.on_validation_end(&validation).is_break() {
-                self.stop.request();
+        self.group.while_all_work("validating", &self.stop, || {
+            let Some(validator) = &self.packed.validator else { return Ok(()) };
+            if !self.config.recipe.control || trackers.is_validated(self.step) {
+                return Ok(());
             }
-        }
-        Ok(())
+            progress.set_message("validating");
+            if let Some(validation) = validator.run(self.step, self.model(), &self.batch_maker(), &self.stop)? {
+                trackers.validation(&validation)?;
+                if callbacks.on_validation_end(&validation).is_break() {
+                    self.stop.request();
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn writer(&self) -> Writer<'_> {
+        let (output_dir, dtype) = (self.config.output_dir.as_path(), self.config.save_dtype.dtype());
+        Writer { group: &self.group, output_dir, model: self.model(), dtype }
     }
 
     fn model(&self) -> &CogView4Transformer {
@@ -248,14 +287,13 @@ impl Trainer {
         let state = TrainState {
             step: self.step,
             seed: self.order.seed,
+            processes: self.group.size(),
             total_steps: depends.then_some(self.total_steps),
             recipe: self.config.recipe.clone(),
             data_hash: self.packed.rows.data_hash.clone(),
             last_norm: self.last_norm,
             machine: Some(Machine::here(self.config.device)),
         };
-        let saved = (self.model(), self.config.save_dtype);
-        let limit = self.config.checkpoints_total_limit;
-        checkpoint::write(&self.config.output_dir, &state, saved, &self.optimizer, limit)
+        self.writer().checkpoint(&state, &self.optimizer, self.config.checkpoints_total_limit)
     }
 }

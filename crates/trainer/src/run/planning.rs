@@ -46,7 +46,7 @@ pub(crate) fn planner(config: &TrainConfig, rows: usize) -> Result<TrainPlanner>
     };
     let (folder, configs) = read(config, checkpoint.as_ref())?;
     // The seed decides in which order rows come, not how long a run is.
-    let total_steps = total_steps(config, &order(config, 0, rows), rows)?;
+    let total_steps = total_steps(config, &order(config, 0, (rows, 1)), rows)?;
     Ok(planner_of(config, (&folder, &configs), checkpoint.as_ref(), rows, total_steps))
 }
 
@@ -66,9 +66,10 @@ pub(super) fn planner_of(
     TrainPlanner::new(configs, weights, rows, first..total_steps, Machine::here())
 }
 
-/// The order in which a run takes its rows.
-pub(super) fn order(config: &TrainConfig, seed: u64, rows: usize) -> SampleOrder {
-    SampleOrder::new(seed, rows, config.recipe.train_batch_size * config.recipe.gradient_accumulation_steps)
+/// The order in which a run of so many processes takes its rows.
+pub(super) fn order(config: &TrainConfig, seed: u64, (rows, processes): (usize, usize)) -> SampleOrder {
+    let of_process = config.recipe.train_batch_size * config.recipe.gradient_accumulation_steps;
+    SampleOrder::new(seed, rows, of_process * processes)
 }
 
 /// Length of a run.

@@ -17,9 +17,10 @@ use super::{
 };
 use crate::{
     checkpoint::{self, Checkpoint},
-    config::TrainConfig,
+    config::{TrainConfig, ZeroStage},
+    distributed::Group,
     error::{Result, TrainError, make_folder},
-    samples::{Captions, Encoders, PackedSamples, RecordShapes, Rows, SampleEncoder},
+    samples::{Captions, Encoders, PackedSamples, RecordShapes, Rows, SampleEncoder, Share},
     schedule::order::SampleOrder,
     stop::StopFlag,
     trackers::{DatasetSample, dataset_samples},
@@ -31,29 +32,50 @@ pub(crate) const LOCK: &str = ".lock";
 
 /// What a run reads, opened: configurations and the checkpoint's state, no weights.
 pub(super) struct Opened {
-    /// Nobody else writes to the output folder while this lives.
-    pub _lock: FolderLock,
+    /// Nobody else writes to the output folder while the first process has this.
+    pub _lock: Option<FolderLock>,
     pub device: Device,
     pub folder: PipelineFolder,
     pub configs: PipelineConfigs,
     pub checkpoint: Option<Checkpoint>,
     pub controls: Vec<ControlPicture>,
+    /// The seed of a run that is given none.
+    pub new_seed: u64,
     /// What a person should know before the run begins.
     pub notes: Vec<String>,
 }
 
-pub(super) fn open(config: &TrainConfig) -> Result<Opened> {
-    config.check()?;
-    make_folder("output_dir", &config.output_dir)?;
-    let in_use = || TrainError::InUse { path: config.output_dir.clone() };
-    let lock = FolderLock::acquire(&config.output_dir, LOCK)?.ok_or_else(in_use)?;
-    checkpoint::tidy(&config.output_dir)?;
-    let device = config.device.open()?;
+pub(super) fn open(config: &TrainConfig, group: &Group, stop: &StopFlag) -> Result<Opened> {
+    group.agree("checking the settings", config.check())?;
+    let lock = group.first("opening the output folder", stop, || {
+        make_folder("output_dir", &config.output_dir)?;
+        let in_use = || TrainError::InUse { path: config.output_dir.clone() };
+        let lock = FolderLock::acquire(&config.output_dir, LOCK)?.ok_or_else(in_use)?;
+        checkpoint::tidy(&config.output_dir)?;
+        Ok(lock)
+    })?;
+    let (checkpoint, notes) = find_checkpoint(config, group, stop)?;
+    let opened = || {
+        let device = config.device.open()?;
+        let (folder, configs) = read(config, checkpoint.as_ref())?;
+        let controls = load_controls(config)?;
+        Ok((device, folder, configs, controls))
+    };
+    let (device, folder, configs, controls) = group.first_then_others("opening the pipeline", stop, opened)?;
+    let new_seed = group.of_first("the seed", new_seed());
+    Ok(Opened { _lock: lock, device, folder, configs, checkpoint, controls, new_seed, notes })
+}
+
+/// What the run resumes from, which the first process looks for, and what a person should know of it.
+fn find_checkpoint(config: &TrainConfig, group: &Group, stop: &StopFlag) -> Result<(Option<Checkpoint>, Vec<String>)> {
     let mut notes = Vec::new();
-    let checkpoint = Checkpoint::find(config, &mut notes)?;
-    let (folder, configs) = read(config, checkpoint.as_ref())?;
-    let controls = load_controls(config)?;
-    Ok(Opened { _lock: lock, device, folder, configs, checkpoint, controls, notes })
+    let found = group.first("reading the checkpoint", stop, || Checkpoint::find(config, &mut notes))?.flatten();
+    let folder = group.of_first("the checkpoint", found.as_ref().map(|found| found.folder.clone()));
+    let found = match (found, folder) {
+        (None, Some(folder)) => Checkpoint::found(folder).map(Some),
+        (found, _) => Ok(found),
+    };
+    Ok((group.agree("reading the checkpoint", found)?, notes))
 }
 
 /// How long a run is, and in which order it takes its rows.
@@ -65,7 +87,7 @@ pub(super) struct Planned {
 }
 
 /// Checks all that needs neither pictures nor weights.
-pub(super) fn check(config: &TrainConfig, opened: &mut Opened, rows: usize) -> Result<Planned> {
+pub(super) fn check(config: &TrainConfig, opened: &mut Opened, rows: usize, group: &Group) -> Result<Planned> {
     let recipe = &config.recipe;
     if rows == 0 {
         return Err(TrainError::setting("dataset_name", "the data set has no rows"));
@@ -78,15 +100,18 @@ pub(super) fn check(config: &TrainConfig, opened: &mut Opened, rows: usize) -> R
     let seed = match (&opened.checkpoint, config.seed) {
         (_, Some(seed)) => seed,
         (Some(checkpoint), None) => checkpoint.state.seed,
-        (None, None) => new_seed(),
+        (None, None) => opened.new_seed,
     };
-    let order = order(config, seed, rows);
+    check_processes(config, group)?;
+    let order = order(config, seed, (rows, group.size()));
     let total_steps = total_steps(config, &order, rows)?;
     Checkpoint::check_none_is_replaced(config)?;
     if let Some(checkpoint) = &opened.checkpoint {
-        checkpoint.check_settings(config, total_steps, &mut opened.notes)?;
+        checkpoint.check_settings(config, (total_steps, group.size()), &mut opened.notes)?;
     }
-    check_outputs(config)?;
+    if group.is_first() {
+        check_outputs(config)?;
+    }
     let (parts, checkpoint) = ((&opened.folder, &opened.configs), opened.checkpoint.as_ref());
     let planner = planner_of(config, parts, checkpoint, rows, total_steps);
     let plan = planner.check(config)?;
@@ -96,38 +121,64 @@ pub(super) fn check(config: &TrainConfig, opened: &mut Opened, rows: usize) -> R
     Ok(Planned { order, total_steps, config: plan.config })
 }
 
+/// What several processes cannot do.
+fn check_processes(config: &TrainConfig, group: &Group) -> Result<()> {
+    if group.size() > 1 && config.recipe.optimizer_in_backward {
+        let reason = "is of one process: several keep no more than their part of the gradients as it is";
+        return Err(TrainError::setting("optimizer_in_backward", reason));
+    }
+    if group.size() > 1 && config.zero_stage == ZeroStage::One && config.files_gradients() {
+        let reason = "needs `zero_stage` 2, of which there are sums of the own gradients alone";
+        return Err(TrainError::setting("gradient_offload", reason));
+    }
+    Ok(())
+}
+
 /// Rows that are read and packed, and what is made of some of them before the models that encode are let go.
 pub(super) struct Packed {
     pub rows: Arc<Rows>,
     pub encoder: SampleEncoder,
-    pub validator: Validator,
+    /// The first process's.
+    pub validator: Option<Validator>,
     pub samples: Vec<DatasetSample>,
 }
 
-pub(super) fn pack(config: &TrainConfig, opened: &mut Opened, data: TrainData, stop: &StopFlag) -> Result<Packed> {
+pub(super) fn pack(
+    config: &TrainConfig,
+    opened: &mut Opened,
+    data: TrainData,
+    (group, stop): (&Group, &StopFlag),
+) -> Result<Packed> {
     let mut encoder = encoder(config, opened)?;
+    let share = Share { rank: group.rank(), size: group.size() };
     let prepare = |dataset: Box<dyn Dataset>, encoder: &SampleEncoder| {
         let what = if encoder.packed.is_some() { "packing" } else { "checking" };
-        let progress = progress_bar(what, dataset.len(), 0, config.progress_bar);
-        let rows = Rows::prepare(dataset, &config.recipe, encoder, &progress, stop);
+        let progress = progress_bar(what, dataset.len(), 0, config.progress_bar && group.is_first());
+        let rows = Rows::prepare(dataset, &config.recipe, (encoder, share), &progress, stop);
         progress.finish_and_clear();
         rows
     };
-    let rows = prepare(data.train, &encoder)?;
-    if let Some(checkpoint) = &opened.checkpoint {
-        checkpoint.check_data(&rows.data_hash, config)?;
-    }
-    // A split that is only measured on does not stop a run.
-    let held_out = data.held_out.map(|held_out| prepare(first_rows(held_out, Probe::MAX_ROWS), &encoder));
-    let (held_out, unreadable) = match held_out.transpose() {
-        Err(TrainError::Stopped) => return Err(TrainError::Stopped),
-        Err(reason) => (None, Some(reason.to_string())),
-        Ok(held_out) => (held_out, data.held_out_error),
-    };
-    let samples = dataset_samples(&rows, config)?;
+    let prepared = group.while_all_work("packing", stop, || {
+        let rows = prepare(data.train, &encoder)?;
+        if let Some(checkpoint) = &opened.checkpoint {
+            checkpoint.check_data(&rows.data_hash, config)?;
+        }
+        // A split that is only measured on does not stop a run.
+        let held_out = data.held_out.map(|held_out| prepare(first_rows(held_out, Probe::MAX_ROWS), &encoder));
+        match held_out.transpose() {
+            Err(TrainError::Stopped) => Err(TrainError::Stopped),
+            Err(reason) => Ok((rows, None, Some(reason.to_string()))),
+            Ok(held_out) => Ok((rows, held_out, data.held_out_error)),
+        }
+    });
+    let (rows, held_out, unreadable) = prepared?;
     let controls = std::mem::take(&mut opened.controls);
-    let probe_rows = ProbeRows { train: &rows, held_out, unreadable };
-    let validator = Validator::prepare(config, probe_rows, controls, &encoder)?;
+    let shown = group.first("preparing the validation", stop, || {
+        let samples = dataset_samples(&rows, config)?;
+        let probe_rows = ProbeRows { train: &rows, held_out, unreadable };
+        Ok((samples, Validator::prepare(config, probe_rows, controls, &encoder)?))
+    })?;
+    let (samples, validator) = shown.map_or((Vec::new(), None), |(samples, validator)| (samples, Some(validator)));
     if encoder.packed.is_some() {
         // Training needs the memory; what they gave is in the pack.
         encoder.encoders.unload();

@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use cogview4_model::{CogView4Transformer, memory::peak_resident_bytes};
 
-use super::Trainer;
+use super::{Trainer, turns::Turn};
 use crate::{
+    distributed::{ExchangeTimes, SharedStep},
     error::{Result, TrainError},
-    metrics::StepMetrics,
+    metrics::{ProcessMetrics, StepMetrics},
     optimizer::Gradients,
     samples::Loader,
     schedule::order::Sample,
@@ -21,12 +22,14 @@ const NORM: &str = "the norm of the gradients is";
 /// What the micro-batches of a step gave.
 struct Passed {
     model: CogView4Transformer,
+    /// The part of the loss that is this process's.
     loss: f64,
     gradients: Gradients,
     /// What came of the step, where it was made within the backward pass.
     updated: Option<Updated>,
     /// Time that was waited for samples, and that forward and backward passes took.
     took: [Duration; 3],
+    exchanged: ExchangeTimes,
 }
 
 impl Trainer {
@@ -36,22 +39,16 @@ impl Trainer {
         let (recipe, number) = (self.config.recipe.clone(), self.step + 1);
         let lr = recipe.schedule.at(self.step, self.total_steps);
         let samples = self.order.step(self.step);
-        let Passed { mut model, loss, mut gradients, updated, took } = self.pass(loader, &samples, (number, lr))?;
+        let Passed { model, loss, gradients, updated, took, exchanged } = self.pass(loader, &samples, (number, lr))?;
+        let [loss] = self.group.sums("the loss", [loss]);
         let check = |value: f64, what| match value.is_finite() {
             true => Ok(()),
             false => Err(TrainError::Diverged { step: number, what }),
         };
         check(loss, LOSS)?;
-        let updated = match updated {
-            Some(updated) => updated,
-            None => {
-                let start = Instant::now();
-                let grad_norm = gradients.clip_norm(recipe.max_grad_norm);
-                check(grad_norm, NORM)?;
-                let is_finite;
-                (model, is_finite) = self.optimizer.step(number, lr, model, gradients)?;
-                Updated { grad_norm, is_finite, took: start.elapsed() }
-            }
+        let (model, updated, gathered) = match updated {
+            Some(updated) => (model, updated, ExchangeTimes::default()),
+            None => self.update(model, gradients, (number, lr))?,
         };
         check(updated.grad_norm, NORM)?;
         if !updated.is_finite {
@@ -73,37 +70,85 @@ impl Trainer {
             forward_seconds: forward,
             backward_seconds: backward,
             update_seconds: updated.took.as_secs_f64(),
+            processes: self.processes(exchanged, gathered),
         })
+    }
+
+    /// What is measured where several processes train together.
+    fn processes(&self, exchanged: ExchangeTimes, gathered: ExchangeTimes) -> Option<ProcessMetrics> {
+        let seconds = |times: ExchangeTimes| [times.busy.as_secs_f64(), times.waited.as_secs_f64()];
+        let ([exchange, exchange_wait], [gather, gather_wait]) = (seconds(exchanged), seconds(gathered));
+        self.partition.is_some().then_some(ProcessMetrics {
+            processes: self.group.size(),
+            exchange_seconds: exchange,
+            exchange_wait_seconds: exchange_wait,
+            gather_seconds: gather,
+            gather_wait_seconds: gather_wait,
+        })
+    }
+
+    /// Updates the model by all gradients of the step.
+    fn update(
+        &mut self,
+        model: CogView4Transformer,
+        mut gradients: Gradients,
+        numbers: (usize, f64),
+    ) -> Result<(CogView4Transformer, Updated, ExchangeTimes)> {
+        let (start, recipe) = (Instant::now(), &self.config.recipe);
+        let Some(partition) = &self.partition else {
+            let grad_norm = gradients.clip_norm(recipe.max_grad_norm);
+            if !grad_norm.is_finite() {
+                return Err(TrainError::Diverged { step: numbers.0, what: NORM });
+            }
+            let (model, is_finite) = self.optimizer.step(numbers.0, numbers.1, model, gradients)?;
+            let updated = Updated { grad_norm, is_finite, took: start.elapsed() };
+            return Ok((model, updated, ExchangeTimes::default()));
+        };
+        let [square] = self.group.sums("the norm of the gradients", [gradients.norms().joint().powi(2)]);
+        let grad_norm = square.sqrt();
+        if !grad_norm.is_finite() {
+            return Err(TrainError::Diverged { step: numbers.0, what: NORM });
+        }
+        gradients.scale_to(recipe.max_grad_norm, grad_norm);
+        let dtype = recipe.compute_dtype.dtype();
+        let step = SharedStep::new(&self.group, partition, &mut self.optimizer, numbers, dtype);
+        let (model, is_finite, times) = step.run(model, gradients)?;
+        let is_finite = !self.group.any("whether all numbers are finite", !is_finite);
+        Ok((model, Updated { grad_norm, is_finite, took: start.elapsed() }, times))
     }
 
     /// Forward and backward passes of step `number`, at this learning rate, micro-batch by micro-batch.
     fn pass(&mut self, loader: &mut Loader, samples: &[Sample], (number, lr): (usize, f64)) -> Result<Passed> {
         let recipe = self.config.recipe.clone();
         let computed = (recipe.compute_dtype, self.config.gradient_checkpointing);
-        let micros: Vec<_> = samples.chunks(recipe.train_batch_size).collect();
+        let mut exchange = self.begin_exchange();
+        let own_memory = self.gradient_memory.as_ref().filter(|_| exchange.is_none());
         let mut passed = Passed {
+            gradients: Gradients::kept_in(own_memory),
             model: self.model.take().expect("invariant: there between steps"),
             loss: 0.0,
-            gradients: Gradients::kept_in(self.gradient_memory.as_ref()),
             updated: None,
             took: [Duration::ZERO; 3],
+            exchanged: ExchangeTimes::default(),
         };
-        for (index, micro) in micros.iter().enumerate() {
+        for (index, Turn { samples: micro, weight, round, is_last }) in self.turns(samples).into_iter().enumerate() {
+            let leaving = exchange.as_mut().zip(round);
+            if micro.is_empty() {
+                leaving.into_iter().for_each(|(exchange, round)| exchange.send_all(&mut passed.gradients, &round));
+                continue;
+            }
             let start = Instant::now();
             let encoded =
                 micro.iter().map(|&sample| loader.next(sample, &self.packed.encoder)).collect::<Result<Vec<_>>>()?;
             passed.took[0] += start.elapsed();
             let batch = self.batch_maker().make(&encoded);
-            // Each sample of the step counts the same, also where the last micro-batch is short.
-            let weight = micro.len() as f64 / samples.len() as f64;
             // Gradients are complete with the last micro-batch.
-            let is_at_once = recipe.optimizer_in_backward && index + 1 == micros.len();
             let clip = (recipe.max_grad_norm, self.last_norm.map(f64::from));
-            let update = match is_at_once {
+            let update = match recipe.optimizer_in_backward && is_last {
                 true => Some(UpdateAtOnce::new(&mut self.optimizer, (number, lr), clip)),
                 false => None,
             };
-            let mut sink = GradientSink { gradients: &mut passed.gradients, weight: weight as f32, update };
+            let mut sink = GradientSink { gradients: &mut passed.gradients, weight, update, exchange: leaving };
             let start = Instant::now();
             let output;
             (passed.model, output) = forward_backward(passed.model, &batch, computed, &mut sink)?;
@@ -111,10 +156,13 @@ impl Trainer {
             let updating = passed.updated.as_ref().map_or(Duration::ZERO, |updated| updated.took);
             passed.took[1] += output.forward;
             passed.took[2] += start.elapsed().saturating_sub(output.forward + updating);
-            if let (0, 0, Some(path)) = (self.step, index, &self.config.dump_step) {
+            if let (0, 0, true, Some(path)) = (self.step, index, self.group.is_first(), &self.config.dump_step) {
                 dump(path, &batch, &output)?;
             }
-            passed.loss += output.loss * weight;
+            passed.loss += output.loss * (micro.len() as f64 / samples.len() as f64);
+        }
+        if let Some(exchange) = exchange {
+            (passed.gradients, passed.exchanged) = exchange.finish();
         }
         Ok(passed)
     }

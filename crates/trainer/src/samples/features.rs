@@ -8,7 +8,7 @@ use cogview4_data::PackKey;
 use image::RgbImage;
 
 use super::{
-    Encoders, PackedSamples,
+    Encoders, PackedSamples, Share,
     packed::Captions,
     queue::CaptionQueue,
     sample::{EncodedSample, RawPictures, RawSample},
@@ -46,7 +46,7 @@ impl SampleEncoder {
         let tokens = self.captions.tokenize(text)?;
         let embeds = match &self.packed {
             Some(packed) => {
-                let mut queue = CaptionQueue::new(self, packed);
+                let mut queue = CaptionQueue::new(self, packed, Share::ALL);
                 queue.add(text)?;
                 queue.finish()?;
                 packed.embeds(&tokens)?
@@ -56,15 +56,15 @@ impl SampleEncoder {
         Ok((embeds, tokens.pads))
     }
 
-    /// Packs the moments of an encoded picture, unless they are there, and gives their key.
+    /// Packs the moments of an encoded picture, unless they are another process's, or there, and gives their key.
     pub(super) fn pack_picture(
         &self,
-        packed: &PackedSamples,
+        (packed, share): (&PackedSamples, Share),
         picture: Vec<u8>,
         decode: impl FnOnce(Vec<u8>) -> Result<RgbImage>,
     ) -> Result<PackKey> {
         let key = packed.picture_key(&picture)?;
-        if packed.lacks(&key)? {
+        if share.has_record(&key) && packed.lacks(&key)? {
             packed.pack.append(key.clone(), &self.encoders.moments(&decode(picture)?)?)?;
         }
         Ok(key)

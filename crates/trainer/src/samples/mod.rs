@@ -12,6 +12,7 @@ mod prefetch;
 mod queue;
 mod rows;
 mod sample;
+mod share;
 
 pub(crate) use batch::{BatchMaker, MicroBatch};
 pub(crate) use encoders::Encoders;
@@ -21,3 +22,4 @@ pub(crate) use prefetch::Loader;
 pub(crate) use queue::STREAMED_TOGETHER;
 pub(crate) use rows::Rows;
 pub(crate) use sample::EncodedSample;
+pub(crate) use share::Share;

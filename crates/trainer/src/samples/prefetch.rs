@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     error::{Result, TrainError},
-    schedule::order::{Sample, SampleOrder},
+    schedule::order::{Division, Sample, SampleOrder},
 };
 
 /// Samples that a worker holds ready.
@@ -54,12 +54,12 @@ impl Source {
 }
 
 impl Loader {
-    /// Begins reading at a step.
+    /// Begins reading the samples of one process at a step.
     pub(crate) fn start(
         rows: Arc<Rows>,
         encoder: &SampleEncoder,
         order: &SampleOrder,
-        steps: std::ops::Range<usize>,
+        (steps, division): (std::ops::Range<usize>, Division),
         workers: usize,
     ) -> Result<Self> {
         let source = Source { rows, packed: encoder.packed.clone(), seed: order.seed };
@@ -67,7 +67,7 @@ impl Loader {
             let (sender, receiver) = sync_channel(READY_PER_WORKER);
             let (source, mut order, steps) = (source.clone(), order.clone(), steps.clone());
             let work = move || {
-                let samples = steps.flat_map(|step| order.step(step));
+                let samples = steps.flat_map(|step| division.own(&order.step(step)));
                 for (_, sample) in samples.enumerate().filter(|(number, _)| number % workers == worker) {
                     // Nobody waits for samples any more once the run has ended.
                     if sender.send(source.load(sample)).is_err() {

@@ -2,7 +2,7 @@
 
 use cogview4_data::PackKey;
 
-use super::{PackedSamples, SampleEncoder};
+use super::{PackedSamples, SampleEncoder, Share};
 use crate::error::Result;
 
 /// Captions that go through a streamed text encoder together: each pass reads all of its layers.
@@ -12,21 +12,25 @@ pub(crate) const STREAMED_TOGETHER: usize = 64;
 pub(super) struct CaptionQueue<'a> {
     encoder: &'a SampleEncoder,
     packed: &'a PackedSamples,
+    share: Share,
     waiting: Vec<(PackKey, Vec<u32>)>,
     together: usize,
 }
 
 impl<'a> CaptionQueue<'a> {
-    pub(super) fn new(encoder: &'a SampleEncoder, packed: &'a PackedSamples) -> Self {
+    pub(super) fn new(encoder: &'a SampleEncoder, packed: &'a PackedSamples, share: Share) -> Self {
         let together = if encoder.encoders.offload { STREAMED_TOGETHER } else { 1 };
-        Self { encoder, packed, waiting: Vec::new(), together }
+        Self { encoder, packed, share, waiting: Vec::new(), together }
     }
 
-    /// Packs the embedding of a caption, unless it is there or waits already.
+    /// Packs the embedding of a caption, unless it is another process's, is there, or waits already.
     pub(super) fn add(&mut self, caption: &str) -> Result<()> {
         let tokens = self.encoder.captions.tokenize(caption)?;
         let key = self.packed.caption_key(&tokens)?;
-        if self.packed.lacks(&key)? && self.waiting.iter().all(|(waiting, _)| *waiting != key) {
+        if self.share.has_record(&key)
+            && self.packed.lacks(&key)?
+            && self.waiting.iter().all(|(waiting, _)| *waiting != key)
+        {
             self.waiting.push((key, tokens.ids));
         }
         if self.waiting.len() < self.together { Ok(()) } else { self.finish() }

@@ -8,7 +8,7 @@ use image::RgbImage;
 use indicatif::ProgressBar;
 
 use super::{
-    SampleEncoder,
+    SampleEncoder, Share,
     captions::choose_caption,
     queue::CaptionQueue,
     sample::{RawPictures, RawSample},
@@ -37,11 +37,11 @@ struct RowInfo {
 }
 
 impl Rows {
-    /// Reads every row, decodes what is not packed yet, and fills the pack.
+    /// Reads every row, and of this share decodes what is not packed yet, and fills the pack.
     pub(crate) fn prepare(
         dataset: Box<dyn Dataset>,
         recipe: &Recipe,
-        encoder: &SampleEncoder,
+        (encoder, share): (&SampleEncoder, Share),
         progress: &ProgressBar,
         stop: &StopFlag,
     ) -> Result<Self> {
@@ -49,7 +49,7 @@ impl Rows {
         let packed = encoder.packed.as_deref();
         let mut hasher = blake3::Hasher::new();
         let mut rows = Vec::new();
-        let mut queue = packed.map(|packed| CaptionQueue::new(encoder, packed));
+        let mut queue = packed.map(|packed| CaptionQueue::new(encoder, packed, share));
         if let Some(queue) = &mut queue {
             queue.add("")?;
         }
@@ -67,8 +67,9 @@ impl Rows {
                 hasher.update(blake3::hash(&bytes).as_bytes());
                 let decode = |bytes| Picture::decode(bytes).map_err(|reason| row_error(&place, reason));
                 match packed {
-                    Some(packed) => encoder.pack_picture(packed, bytes, decode).map(Some),
-                    None => decode(bytes).map(|_| None),
+                    Some(packed) => encoder.pack_picture((packed, share), bytes, decode).map(Some),
+                    None if share.has(index) => decode(bytes).map(|_| None),
+                    None => Ok(None),
                 }
             };
             let keys = picture(&row.image)?.zip(picture(&row.conditioning_image)?);

@@ -13,6 +13,34 @@ pub(crate) struct Sample {
     pub row: usize,
 }
 
+/// How the samples of a step are divided: into micro-batches, one for each process in turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Division {
+    pub rank: usize,
+    pub size: usize,
+    /// Samples of a micro-batch.
+    pub batch: usize,
+}
+
+impl Division {
+    /// The micro-batches, in rounds of one for each process; of the last round some may be short, or have no sample.
+    pub(crate) fn rounds<'a>(&self, samples: &'a [Sample]) -> Vec<Vec<&'a [Sample]>> {
+        let round = |samples: &'a [Sample]| {
+            let part = |rank: usize| {
+                let [start, end] = [rank, rank + 1].map(|rank| (rank * self.batch).min(samples.len()));
+                &samples[start..end]
+            };
+            (0..self.size).map(part).collect()
+        };
+        samples.chunks(self.batch * self.size).map(round).collect()
+    }
+
+    /// The samples of this process.
+    pub(crate) fn own(&self, samples: &[Sample]) -> Vec<Sample> {
+        self.rounds(samples).into_iter().flat_map(|round| round[self.rank].to_vec()).collect()
+    }
+}
+
 /// The order of a run: which samples each step takes.
 #[derive(Debug, Clone)]
 pub(crate) struct SampleOrder {
@@ -58,6 +86,20 @@ impl SampleOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_take_every_sample_once() {
+        let samples = SampleOrder::new(5, 23, 12).step(1);
+        assert_eq!(samples.len(), 11);
+        let of = |rank| Division { rank, size: 3, batch: 2 }.own(&samples);
+        let mut all: Vec<Sample> = (0..3).flat_map(of).collect();
+        assert_eq!([of(0).len(), of(1).len(), of(2).len()], [4, 4, 3]);
+        all.sort_by_key(|sample| sample.index);
+        assert_eq!(all, samples);
+        // One sample is left for the second round: the others have none.
+        let rounds = Division { rank: 1, size: 3, batch: 2 }.rounds(&samples[..7]).pop().expect("a round");
+        assert_eq!(rounds, [&samples[6..7], &[], &[]]);
+    }
 
     #[test]
     fn every_epoch_takes_every_row_once() {

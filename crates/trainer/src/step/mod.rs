@@ -19,12 +19,12 @@ use crate::{error::Result, samples::MicroBatch};
 
 pub(crate) use dump::dump;
 pub(crate) use output::StepOutput;
-pub(crate) use sink::{GradientSink, UpdateAtOnce, Updated, block_prefix};
+pub(crate) use sink::{GradientSink, UpdateAtOnce, Updated, block_index, block_prefix};
 
 /// Computes the loss, in f32, and hands the gradients of the mean loss to the sink. The model is in this type; with
 /// `recompute`, its blocks are computed again in the backward pass. It is given back, changed where the sink changes it.
 pub(crate) fn forward_backward(
-    model: CogView4Transformer,
+    mut model: CogView4Transformer,
     batch: &MicroBatch,
     (dtype, recompute): (ComputeDtype, bool),
     sink: &mut GradientSink<'_>,
@@ -46,7 +46,11 @@ pub(crate) fn forward_backward(
     let recorded = model.clone().train();
     let (loss, output) = loss(recorded.forward(inputs)?);
     sink.add(&recorded, loss.backward());
-    Ok((model, output))
+    drop(recorded);
+    for index in (0..model.num_blocks()).rev() {
+        model = sink.block_is_complete(index, model)?;
+    }
+    Ok((sink.all_is_complete(model)?, output))
 }
 
 /// The loss of each sample, unweighted, of a model that is not on an autodiff device.

@@ -3,12 +3,16 @@
 use std::time::{Duration, Instant};
 
 use burn::{module::Module, tensor::Gradients as BackwardPass};
-use cogview4_model::CogView4Transformer;
+use cogview4_model::{CogView4Transformer, weights};
 
 use crate::{
+    distributed::{Exchange, Round},
     error::Result,
     optimizer::{AdamW, Gradients, Norms},
 };
+
+/// The field of the blocks.
+const BLOCKS: &str = "transformer_blocks";
 
 /// Takes gradients, part of the model by part.
 pub(crate) struct GradientSink<'a> {
@@ -18,6 +22,8 @@ pub(crate) struct GradientSink<'a> {
     pub weight: f32,
     /// Uses those of a part as soon as they are complete.
     pub update: Option<UpdateAtOnce<'a>>,
+    /// Sends those of a part to their owners as soon as they are complete.
+    pub exchange: Option<(&'a mut Exchange, Round)>,
 }
 
 /// A step of the optimiser that is made part by part, while the backward pass goes on.
@@ -46,7 +52,12 @@ pub(crate) struct Updated {
 
 /// What the keys of a block begin with.
 pub(crate) fn block_prefix(index: usize) -> String {
-    format!("transformer_blocks.{index}.")
+    format!("{BLOCKS}.{index}.")
+}
+
+/// The number of the block whose keys begin so; `None` for what is in no block.
+pub(crate) fn block_index(prefix: &str) -> Option<usize> {
+    weights::block_index(prefix, BLOCKS)
 }
 
 impl GradientSink<'_> {
@@ -66,14 +77,20 @@ impl GradientSink<'_> {
         index: usize,
         model: CogView4Transformer,
     ) -> Result<CogView4Transformer> {
-        let Some(update) = &mut self.update else { return Ok(model) };
         let prefix = block_prefix(index);
+        if let Some((exchange, round)) = &mut self.exchange {
+            exchange.send(&prefix, self.gradients, round);
+        }
+        let Some(update) = &mut self.update else { return Ok(model) };
         let own = self.gradients.split_off(&prefix);
         model.map_block(index, |block| update.step(&prefix, block, own))
     }
 
     /// All gradients are complete, and nobody else holds the model.
     pub(super) fn all_is_complete(&mut self, model: CogView4Transformer) -> Result<CogView4Transformer> {
+        if let Some((exchange, round)) = &mut self.exchange {
+            exchange.send("", self.gradients, round);
+        }
         let Some(update) = &mut self.update else { return Ok(model) };
         let rest = std::mem::take(self.gradients);
         model.map_outside(|outside| update.step("", outside, rest))

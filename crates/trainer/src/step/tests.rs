@@ -66,7 +66,7 @@ fn run_step(
 ) -> (StepOutput, Values) {
     let mut gradients = Gradients::default();
     let model = cast_parameters(model.clone(), dtype.dtype());
-    let mut sink = GradientSink { gradients: &mut gradients, weight: 1.0, update: None };
+    let mut sink = GradientSink { gradients: &mut gradients, weight: 1.0, update: None, exchange: None };
     let (_, output) = forward_backward(model, batch, (dtype, recompute), &mut sink).unwrap();
     let keys: Vec<String> = gradients.keys().map(String::from).collect();
     let values = keys.into_iter().map(|key| {
@@ -170,7 +170,7 @@ fn ten_losses_and_gradient_norms() {
             let mut optimizer = AdamW::new(AdamWConfig::default());
             for (number, seed) in expected["seeds"].as_array().unwrap().iter().enumerate() {
                 let (batch, mut gradients) = (drawn(&batch, seed.as_u64().unwrap()), Gradients::default());
-                let mut sink = GradientSink { gradients: &mut gradients, weight: 1.0, update: None };
+                let mut sink = GradientSink { gradients: &mut gradients, weight: 1.0, update: None, exchange: None };
                 let output;
                 (model, output) = forward_backward(model, &batch, (F32, recompute), &mut sink).unwrap();
                 let loss = output.loss;

@@ -24,7 +24,8 @@ pub(crate) use samples::{DatasetSample, dataset_samples};
 pub(crate) use tracker::{Shown, Tracker};
 pub(crate) use wandb::{parts as wandb_parts, run_id as wandb_run_id};
 
-/// All trackers of a run.
+/// All trackers of a run; none where another process tracks.
+#[derive(Default)]
 pub(crate) struct Trackers {
     all: Vec<Box<dyn Tracker>>,
     /// Steps whose validation is written.

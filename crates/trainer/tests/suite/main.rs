@@ -12,6 +12,7 @@ mod learning;
 mod looking;
 mod models;
 mod places;
+mod processes;
 mod push;
 mod resume;
 mod support;

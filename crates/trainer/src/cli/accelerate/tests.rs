@@ -11,8 +11,10 @@ fn every_key_of_the_reference_is_used_or_named() {
     assert_eq!(config.mixed_precision.as_deref(), Some("bf16"));
     assert_eq!((config.gradient_accumulation_steps, config.gradient_clipping), (Some(4), Some(0.5)));
     assert_eq!(config.optimizer_offload, Some(Offload::Cpu));
-    let idle =
-        ["offload_param_device", "gpu_ids", "machine_rank", "main_training_function", "rdzv_backend", "same_network"];
+    assert_eq!(config.zero_stage, Some(ZeroStage::Two));
+    let processes = Processes { num_machines: Some(1), machine_rank: Some(0), ..Processes::default() };
+    assert_eq!(config.processes, Processes { num_processes: Some(1), ..processes });
+    let idle = ["offload_param_device", "gpu_ids", "main_training_function", "rdzv_backend", "same_network"];
     assert!(idle.iter().all(|key| config.without_effect.iter().any(|named| named == key)));
     assert_eq!(config.without_effect.len(), idle.len());
 }
@@ -32,7 +34,11 @@ fn other_values_are_taken_too() {
         parse("gradient_accumulation_steps: 4", "gradient_accumulation_steps: auto").gradient_accumulation_steps,
         None
     );
-    assert_eq!(AccelerateConfig::parse("num_processes: 1\n"), Ok(AccelerateConfig::default()));
+    for (value, stage) in [(0, ZeroStage::One), (1, ZeroStage::One), (2, ZeroStage::Two)] {
+        assert_eq!(parse("zero_stage: 2", &format!("zero_stage: {value}")).zero_stage, Some(stage));
+    }
+    assert_eq!(parse("num_processes: 1", "num_processes: 8").processes.num_processes, Some(8));
+    assert_eq!(AccelerateConfig::parse("debug: false\n"), Ok(AccelerateConfig::default()));
 }
 
 #[test]
@@ -43,7 +49,9 @@ fn what_cannot_be_used_is_refused_by_its_key() {
         ("zero_stage: 2", "zero_stage: two", "zero_stage: \"two\" is not a stage"),
         ("mixed_precision: bf16", "mixed_precision: fp16", "mixed_precision: `fp16` is not supported"),
         ("mixed_precision: bf16", "mixed_precision: bf61", "mixed_precision: `bf61` is unknown"),
-        ("num_processes: 1", "num_processes: 8", "num_processes: 8: several processes"),
+        ("num_processes: 1 # a comment\n", "", "num_processes: is missing"),
+        ("num_machines: 1", "num_machines: 2", "num_processes: 1 are not as many on each of 2 machines"),
+        ("machine_rank: 0", "machine_rank: first", "machine_rank: \"first\" is not a whole number"),
         ("num_processes: 1", "num_processes: one", "num_processes: \"one\" is not a whole number"),
         ("num_machines: 1", "num_machines: 0", "num_machines: 0 is not a whole number"),
         ("distributed_type: DEEPSPEED", "distributed_type: FSDP", "distributed_type: `FSDP` is not supported"),

@@ -1,5 +1,7 @@
 //! Chunks of values that are kept in one way or another, lent as f32 while they change.
 
+use std::ops::Range;
+
 use burn::tensor::{DType, TensorData};
 use half::bf16;
 
@@ -26,6 +28,30 @@ impl<'a> Values<'a> {
         match dtype {
             DType::F32 => Self::Full(bytemuck::cast_slice_mut(bytes)),
             _ => Self::Narrow(bytemuck::cast_slice_mut(bytes)),
+        }
+    }
+
+    /// Some of them.
+    pub(crate) fn part(&mut self, range: Range<usize>) -> Values<'_> {
+        match self {
+            Self::Full(values) => Values::Full(&mut values[range]),
+            Self::Narrow(values) => Values::Narrow(&mut values[range]),
+        }
+    }
+
+    /// In the type that they have.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Full(values) => bytemuck::cast_slice(values),
+            Self::Narrow(values) => bytemuck::cast_slice(values),
+        }
+    }
+
+    /// As [`as_bytes`](Self::as_bytes), to change them.
+    pub(crate) fn as_bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Full(values) => bytemuck::cast_slice_mut(values),
+            Self::Narrow(values) => bytemuck::cast_slice_mut(values),
         }
     }
 

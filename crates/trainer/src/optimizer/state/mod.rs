@@ -5,9 +5,8 @@ mod codes;
 mod lease;
 mod moment;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
-use cogview4_model::weights::TensorSource;
 use memmap2::MmapMut;
 
 use self::{
@@ -17,12 +16,14 @@ use self::{
 use super::{
     memory::{Memory, StatePlace, floats, floats_mut},
     rounding::RandomBits,
+    stored::Slice,
 };
 use crate::error::Result;
 
 pub(crate) use codes::BLOCK;
 pub(crate) use lease::{Lease, Values};
 pub(crate) use moment::StoredMoment;
+pub(super) use moment::moment_layouts;
 
 /// Names of the two moments, as in PyTorch's optimiser.
 pub(crate) const MOMENTS: [&str; 2] = ["exp_avg", "exp_avg_sq"];
@@ -48,6 +49,14 @@ pub(super) struct State {
     parameters: BTreeMap<String, ParameterState>,
 }
 
+/// Which values of a parameter are kept here: whole chunks, unless it is the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub values: Range<usize>,
+    /// Number of values of the parameter.
+    pub whole: usize,
+}
+
 /// The state of a parameter.
 #[derive(Debug, Default)]
 struct ParameterState {
@@ -66,17 +75,18 @@ impl State {
         Ok(Self { options, memory, parameters: BTreeMap::new() })
     }
 
-    /// Lends a parameter and its moments to step `number`, in chunks of so many values. Moments that are not there yet
-    /// are zeros, a master the parameter's values.
+    /// Lends values of a parameter and their moments to step `number`, in chunks of so many. Moments that are not there
+    /// yet are zeros, a master the parameter's values.
     pub(super) fn lend<'a>(
         &'a mut self,
-        key: &str,
+        (key, extent): (&str, &Extent),
         parameter: Values<'a>,
         chunk: usize,
         number: usize,
     ) -> Result<Chunks<'a>> {
         debug_assert!(chunk.is_multiple_of(BLOCK), "invariant: no block is in two chunks");
-        self.moments(key, parameter.len())?;
+        let first = extent.values.start / chunk;
+        self.moments(key, extent)?;
         let seed = self.options.stochastic_rounding;
         if let (Values::Narrow(narrow), None) = (&parameter, seed) {
             self.master(key, narrow.len(), |index| narrow[index].to_f32())?;
@@ -87,7 +97,7 @@ impl State {
             (Values::Full(values), ..) => values.chunks_mut(chunk).map(Lease::Full).collect(),
             (Values::Narrow(narrow), Some(seed), _) => {
                 let rounded = |(index, narrow)| {
-                    let bits = Box::new(RandomBits::of_chunk(seed, number, key, index));
+                    let bits = Box::new(RandomBits::of_chunk(seed, number, key, first + index));
                     Lease::Rounded { narrow, bits }
                 };
                 narrow.chunks_mut(chunk).enumerate().map(rounded).collect()
@@ -116,30 +126,46 @@ impl State {
         self.parameters.get(key)?.master.as_ref().map(floats)
     }
 
-    /// Puts the moments of a parameter of so many values back, as a checkpoint has them.
-    pub(super) fn restore(&mut self, key: &str, len: usize, stored: [StoredMoment; 2]) -> Result<()> {
-        let moments = self.moments(key, len)?;
+    /// Puts moments of a parameter back, as a checkpoint has them.
+    pub(super) fn restore(&mut self, key: &str, extent: &Extent, stored: [StoredMoment; 2]) -> Result<()> {
+        let moments = self.moments(key, extent)?;
         for ((moment, stored), table) in moments.iter_mut().zip(stored).zip([&*SIGNED, &*UNSIGNED]) {
             moment.restore(stored, table);
         }
         Ok(())
     }
 
-    /// All moments, for a checkpoint.
-    pub(super) fn tensors(&self) -> Vec<(String, TensorSource<'_>)> {
-        let mut tensors = Vec::new();
-        for (key, state) in &self.parameters {
-            for (name, moment) in MOMENTS.into_iter().zip(state.moments.iter().flatten()) {
-                tensors.extend(moment.tensors(name, key));
-            }
-        }
-        tensors
+    /// Key and number of values of each parameter that has moments.
+    pub(super) fn lengths(&self) -> Vec<(String, usize)> {
+        let length = |state: &ParameterState| state.moments.as_ref().map(|[first, _]| first.len());
+        self.parameters.iter().filter_map(|(key, state)| Some((key.clone(), length(state)?))).collect()
     }
 
-    fn moments(&mut self, key: &str, len: usize) -> Result<&mut [Moment; 2]> {
+    /// All moments, for a checkpoint; `first` is the number of the first value that is here, of a parameter by key.
+    pub(super) fn slices(&self, first: impl Fn(&str) -> usize) -> Vec<Slice<'_>> {
+        let mut slices = Vec::new();
+        for (key, state) in &self.parameters {
+            for (name, moment) in MOMENTS.into_iter().zip(state.moments.iter().flatten()) {
+                slices.extend(moment.slices(name, key, first(key)));
+            }
+        }
+        slices
+    }
+
+    /// Whether moments are in 8 bits.
+    pub(super) fn use_8bit(&self) -> bool {
+        self.options.use_8bit
+    }
+
+    /// Whether parameters are rounded at random, and have no masters.
+    pub(super) fn is_rounding(&self) -> bool {
+        self.options.stochastic_rounding.is_some()
+    }
+
+    fn moments(&mut self, key: &str, extent: &Extent) -> Result<&mut [Moment; 2]> {
         let state = self.parameters.entry(key.into()).or_default();
         if state.moments.is_none() {
-            let mut moment = || Moment::new(&mut self.memory, len, self.options.use_8bit);
+            let mut moment = || Moment::new(&mut self.memory, extent, self.options.use_8bit);
             state.moments = Some([moment()?, moment()?]);
         }
         Ok(state.moments.as_mut().expect("invariant: made above"))

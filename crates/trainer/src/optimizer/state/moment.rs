@@ -5,12 +5,15 @@ use cogview4_model::weights::TensorSource;
 use memmap2::MmapMut;
 
 use super::{
-    Lease, SCALES,
+    Extent, Lease, SCALES,
     codes::{BLOCK, CodeTable, Codes},
 };
 use crate::{
     error::Result,
-    optimizer::memory::{Memory, floats, floats_mut},
+    optimizer::{
+        memory::{Memory, floats, floats_mut},
+        stored::{Layout, Slice},
+    },
 };
 
 /// Parameters of fewer values keep their moments in f32, as those of bitsandbytes do.
@@ -32,9 +35,10 @@ pub(crate) enum StoredMoment {
 }
 
 impl Moment {
-    /// Zeros.
-    pub(super) fn new(memory: &mut Memory, len: usize, use_8bit: bool) -> Result<Self> {
-        Ok(match use_8bit && len >= LEAST_IN_8_BITS {
+    /// Zeros, for some values of a parameter.
+    pub(super) fn new(memory: &mut Memory, extent: &Extent, use_8bit: bool) -> Result<Self> {
+        let len = extent.values.len();
+        Ok(match is_in_8_bits(extent.whole, use_8bit) {
             true => Self::Codes { codes: memory.zeros::<u8>(len)?, scales: memory.zeros::<f32>(len.div_ceil(BLOCK))? },
             false => Self::Full(memory.zeros::<f32>(len)?),
         })
@@ -70,20 +74,47 @@ impl Moment {
         }
     }
 
-    /// As tensors: `NAME.KEY`, in 8 bits with `NAME_absmax.KEY`.
-    pub(super) fn tensors(&self, name: &str, key: &str) -> Vec<(String, TensorSource<'_>)> {
+    /// Number of values.
+    pub(super) fn len(&self) -> usize {
         match self {
-            Self::Full(values) => vec![(format!("{name}.{key}"), source(floats(values)))],
+            Self::Full(values) => floats(values).len(),
+            Self::Codes { codes, .. } => codes.len(),
+        }
+    }
+
+    /// As slices of the tensors of [`moment_layouts`], where the values are those from number `first` on.
+    pub(super) fn slices(&self, name: &str, key: &str, first: usize) -> Vec<Slice<'_>> {
+        match self {
+            Self::Full(values) => vec![Slice { name: format!("{name}.{key}"), first, source: source(floats(values)) }],
             Self::Codes { codes, scales } => {
                 let bytes: &[u8] = codes;
                 let read = move || TensorData::new(bytes.to_vec(), [bytes.len()]);
+                let codes = TensorSource::new(DType::U8, [bytes.len()], read);
+                let scales = source(floats(scales));
                 vec![
-                    (format!("{name}.{key}"), TensorSource::new(DType::U8, [bytes.len()], read)),
-                    (format!("{name}{SCALES}.{key}"), source(floats(scales))),
+                    Slice { name: format!("{name}.{key}"), first, source: codes },
+                    Slice { name: format!("{name}{SCALES}.{key}"), first: first / BLOCK, source: scales },
                 ]
             }
         }
     }
+}
+
+/// The tensors of a moment of a parameter of so many values: `NAME.KEY`, in 8 bits with `NAME_absmax.KEY`.
+pub(in crate::optimizer) fn moment_layouts(name: &str, key: &str, length: usize, use_8bit: bool) -> Vec<Layout> {
+    let full = format!("{name}.{key}");
+    match is_in_8_bits(length, use_8bit) {
+        false => vec![(full, DType::F32, vec![length])],
+        true => vec![
+            (full, DType::U8, vec![length]),
+            (format!("{name}{SCALES}.{key}"), DType::F32, vec![length.div_ceil(BLOCK)]),
+        ],
+    }
+}
+
+/// Whether the moments of a parameter of so many values are in 8 bits.
+fn is_in_8_bits(len: usize, use_8bit: bool) -> bool {
+    use_8bit && len >= LEAST_IN_8_BITS
 }
 
 /// Copies the values only when they are read.

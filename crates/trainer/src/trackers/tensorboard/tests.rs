@@ -41,6 +41,7 @@ fn a_file_holds_what_was_written() {
         forward_seconds: 0.0,
         backward_seconds: 0.0,
         update_seconds: 0.0,
+        processes: None,
     };
     board.step(&metrics).expect("scalars");
     let picture = RgbImage::from_pixel(3, 2, image::Rgb([1, 2, 3]));

@@ -1,0 +1,160 @@
+//! Writing what a run has come to: each process its own slices, at the same time; the first makes the files before, and
+//! completes them after.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use burn::tensor::DType;
+use cogview4_model::{
+    CogView4Transformer,
+    files::{sync_folder, write_atomic},
+    weights::{DIFFUSION_WEIGHTS, SlicedWeights, save_sources},
+};
+
+use super::{
+    REPLACED, TEMPORARY,
+    files::{MASTER, OPTIMIZER, list},
+    manifest::Manifest,
+    remove_if_there,
+    state::{STATE, TrainState},
+};
+use crate::{
+    distributed::Group,
+    error::{Result, TrainError},
+    optimizer::{AdamW, Layout, Slice},
+    stop::StopFlag,
+};
+
+/// The folder that a result is written to, until all of it is there.
+pub(super) const RESULT: &str = "result";
+
+/// Writes the state of model and optimiser, of which each process has its part.
+pub(crate) struct Writer<'a> {
+    pub group: &'a Group,
+    pub output_dir: &'a Path,
+    pub model: &'a CogView4Transformer,
+    /// The type that the transformer is saved in.
+    pub dtype: DType,
+}
+
+impl Writer<'_> {
+    /// Writes `checkpoint-N` and then removes the oldest others, so that at most `limit` are left.
+    pub(crate) fn checkpoint(&self, state: &TrainState, optimizer: &AdamW, limit: Option<usize>) -> Result<PathBuf> {
+        let name = format!("checkpoint-{}", state.step);
+        let (target, temporary) = (self.output_dir.join(&name), self.output_dir.join(format!("{TEMPORARY}{name}")));
+        let transformer = temporary.join("transformer");
+        let weights = AdamW::weight_layouts(self.model, self.dtype);
+        // What is saved in bfloat16 has its f32 values here, if there are any.
+        let masters = self.dtype != DType::F32 && optimizer.has_f32_values();
+        let of_masters = |(key, _, shape): &Layout| (format!("{MASTER}{key}"), DType::F32, shape.clone());
+        let state_layouts = optimizer.moment_layouts().into_iter();
+        let state_layouts = state_layouts.chain(weights.iter().filter(|_| masters).map(of_masters)).collect();
+        let mut files = [
+            SlicedWeights::of_component(&transformer, DIFFUSION_WEIGHTS, weights)?,
+            SlicedWeights::of_file(&temporary.join(OPTIMIZER), state_layouts)?,
+        ];
+        let make = |files: &[SlicedWeights]| {
+            remove_if_there(&temporary).map_err(TrainError::io(&temporary))?;
+            fs::create_dir_all(&transformer).map_err(TrainError::io(&transformer))?;
+            self.model.save_config(&transformer)?;
+            Ok(files.iter().try_for_each(SlicedWeights::create)?)
+        };
+        let write = |[weights, state]: &mut [SlicedWeights; 2]| {
+            write_slices(weights, optimizer.weight_slices(self.model, self.dtype), "")?;
+            write_slices(state, optimizer.moment_slices(), "")?;
+            let values = if masters { optimizer.weight_slices(self.model, DType::F32) } else { Vec::new() };
+            write_slices(state, values, MASTER)?;
+            weights.sync().and_then(|()| state.sync()).map_err(TrainError::from)
+        };
+        let complete = || {
+            let text =
+                serde_json::to_string_pretty(state).map_err(|error| TrainError::checkpoint(&temporary, error))?;
+            write_atomic(&temporary.join(STATE), text.as_bytes())?;
+            // Each file is on the disk with its name now, and so is the folder of the one before.
+            Manifest::write(&temporary)?;
+            put_in_place(self.output_dir, &name)?;
+            limit.map_or(Ok(()), |limit| remove_surplus(self.output_dir, (&target, state.step), limit))
+        };
+        let made = self.group.first("making a checkpoint", &StopFlag::default(), || make(&files));
+        let written = made.and_then(|_| self.group.agree("writing a checkpoint", write(&mut files)));
+        let done = written.and_then(|()| self.group.first("completing a checkpoint", &StopFlag::default(), complete));
+        match done {
+            Ok(_) => Ok(target),
+            Err(error) => {
+                // What caused it, a full disk for instance, is told; the half-written folder would only be in the way.
+                let _ = self.group.is_first().then(|| remove_if_there(&temporary));
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes the transformer to the output folder.
+    pub(crate) fn result(&self, optimizer: &AdamW) -> Result<()> {
+        if self.group.size() == 1 {
+            self.model.save_config(self.output_dir)?;
+            let sources = optimizer.weight_slices(self.model, self.dtype).into_iter();
+            let sources = sources.map(|slice| (slice.name, slice.source)).collect();
+            return Ok(save_sources(sources, self.output_dir, DIFFUSION_WEIGHTS)?);
+        }
+        let temporary = self.output_dir.join(format!("{TEMPORARY}{RESULT}"));
+        let layouts = AdamW::weight_layouts(self.model, self.dtype);
+        let mut files = SlicedWeights::of_component(&temporary, DIFFUSION_WEIGHTS, layouts)?;
+        let make = || {
+            remove_if_there(&temporary).map_err(TrainError::io(&temporary))?;
+            fs::create_dir_all(&temporary).map_err(TrainError::io(&temporary))?;
+            Ok(files.create()?)
+        };
+        let made = self.group.first("making the result", &StopFlag::default(), make);
+        let mut write = || {
+            write_slices(&mut files, optimizer.weight_slices(self.model, self.dtype), "")?;
+            Ok(files.sync()?)
+        };
+        let written = made.and_then(|_| self.group.agree("writing the result", write()));
+        let complete = || {
+            self.model.save_config(self.output_dir)?;
+            for path in files.paths() {
+                let target = self.output_dir.join(path.file_name().expect("invariant: files have names"));
+                fs::rename(path, &target).map_err(TrainError::io(&target))?;
+            }
+            sync_folder(self.output_dir).map_err(TrainError::io(self.output_dir))
+        };
+        let done = written.and_then(|()| self.group.first("completing the result", &StopFlag::default(), complete));
+        let _ = self.group.is_first().then(|| remove_if_there(&temporary));
+        done.map(drop)
+    }
+}
+
+/// Writes slices one after another; never is more than one in memory.
+fn write_slices(files: &mut SlicedWeights, slices: Vec<Slice<'_>>, prefix: &str) -> Result<()> {
+    slices.into_iter().try_for_each(|Slice { name, first, source }| {
+        Ok(files.write(&format!("{prefix}{name}"), first, source.read())?)
+    })
+}
+
+/// Gives a checkpoint that is complete its name.
+fn put_in_place(output_dir: &Path, name: &str) -> Result<()> {
+    let [target, temporary, replaced] =
+        ["", TEMPORARY, REPLACED].map(|prefix| output_dir.join(format!("{prefix}{name}")));
+    let fail = |error: std::io::Error| TrainError::checkpoint(&target, format!("cannot be written: {error}"));
+    if target.exists() {
+        fs::rename(&target, &replaced).map_err(fail)?;
+    }
+    fs::rename(&temporary, &target).and_then(|()| sync_folder(output_dir)).map_err(fail)?;
+    remove_if_there(&replaced).map_err(fail)
+}
+
+/// Removes others than the one of this step, which was just written, until at most `limit` are left.
+fn remove_surplus(output_dir: &Path, (target, step): (&Path, usize), limit: usize) -> Result<()> {
+    // Never the one just written, whatever the steps of those that another run has left.
+    let mut others = list(output_dir)?;
+    others.retain(|(_, path)| path != target);
+    // What was made after this step belongs to a branch that was left, so it goes first.
+    others.sort_by_key(|(other, _)| (*other <= step, *other));
+    let surplus = (others.len() + 1).saturating_sub(limit);
+    for (_, path) in others.drain(..surplus.min(others.len())) {
+        fs::remove_dir_all(&path).map_err(TrainError::io(&path))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,262 @@
+//! The processes of a run, as one of them sees them. All communication is done by one thread, in the order in which it
+//! is asked for, so that the training thread can go on meanwhile.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{Receiver, Sender, channel, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    transport::{Transport, gather},
+    watch::{Watch, Watched},
+};
+use crate::error::{Result, TrainError};
+
+/// Something that the communicating thread does.
+type Job = Box<dyn FnOnce(&mut dyn Transport) + Send>;
+
+/// The processes that train together, of which this is one; a process that is alone is a group too. Copies are the
+/// same group.
+///
+/// ```
+/// use cogview4_trainer::Group;
+///
+/// let group = Group::alone();
+/// assert_eq!((group.rank(), group.size()), (0, 1));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Group(Option<Arc<Inner>>);
+
+#[derive(Debug)]
+struct Inner {
+    place: Place,
+    jobs: Mutex<Option<Sender<NamedJob>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Ends all processes, of this one with the status.
+    abort: fn(i32),
+    /// Whether all processes have been told of an error.
+    is_agreed: AtomicBool,
+}
+
+#[derive(Debug, Clone)]
+struct Place {
+    rank: usize,
+    size: usize,
+    hosts: Vec<String>,
+}
+
+struct NamedJob {
+    what: String,
+    job: Job,
+}
+
+/// What a job will give.
+#[derive(Debug)]
+pub(crate) struct Pending<R>(Receiver<R>);
+
+impl<R> Pending<R> {
+    /// Waits for it.
+    pub(crate) fn wait(self) -> R {
+        self.0.recv().expect("invariant: the communicating thread lives as long as its group")
+    }
+}
+
+/// What a process says at the end of a stage.
+#[derive(Debug, Serialize, serde::Deserialize)]
+struct Said {
+    error: Option<String>,
+}
+
+impl Group {
+    /// A process that trains alone.
+    pub fn alone() -> Self {
+        Self(None)
+    }
+
+    /// Starts the thread that communicates with an engine, which is made in it. `abort` ends every process, and is called
+    /// when a collective lasts longer than `limit`.
+    pub(super) fn start(
+        engine: impl FnOnce() -> Result<Box<dyn Transport>> + Send + 'static,
+        abort: fn(i32),
+        limit: Duration,
+    ) -> Result<Self> {
+        let (jobs, queue) = channel::<NamedJob>();
+        let (started, is_started) = sync_channel(1);
+        let work = move || {
+            let watch = Arc::new(Watch::default());
+            let mut watched = match engine() {
+                Ok(engine) => Watched { engine, watch: &watch },
+                Err(error) => return drop(started.send(Err(error))),
+            };
+            let (rank, size) = watched.place();
+            watch.name("meeting the other processes");
+            let host = host();
+            let late = move |line: String| end(abort, rank, &self::host(), &line);
+            Watch::start(&watch, limit, late);
+            let hosts = gather(&mut watched, host.as_bytes());
+            let hosts = hosts.into_iter().map(|host| String::from_utf8_lossy(&host).into_owned()).collect();
+            let _ = started.send(Ok(Place { rank, size, hosts }));
+            for NamedJob { what, job } in queue {
+                watch.name(&what);
+                job(&mut watched);
+            }
+        };
+        let fail = |error: std::io::Error| TrainError::Processes(format!("starting a thread: {error}"));
+        let thread = thread::Builder::new().name("communication".into()).spawn(work).map_err(fail)?;
+        let place = is_started.recv().map_err(|_| TrainError::Processes("the engine has panicked".into()))??;
+        Ok(Self(Some(Arc::new(Inner {
+            place,
+            jobs: Mutex::new(Some(jobs)),
+            thread: Mutex::new(Some(thread)),
+            abort,
+            is_agreed: AtomicBool::new(false),
+        }))))
+    }
+
+    /// The number of this process, from 0.
+    pub fn rank(&self) -> usize {
+        self.0.as_ref().map_or(0, |inner| inner.place.rank)
+    }
+
+    /// How many processes there are.
+    pub fn size(&self) -> usize {
+        self.0.as_ref().map_or(1, |inner| inner.place.size)
+    }
+
+    /// Whether this is the process that prints, tracks and removes.
+    pub fn is_first(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// How many processes are on this machine.
+    pub fn local_size(&self) -> usize {
+        self.0.as_ref().map_or(1, |inner| {
+            let Place { rank, hosts, .. } = &inner.place;
+            hosts.iter().filter(|host| **host == hosts[*rank]).count()
+        })
+    }
+
+    /// A process by number and host, for messages.
+    pub(crate) fn name_of(&self, rank: usize) -> String {
+        let host = self.0.as_ref().map_or_else(host, |inner| inner.place.hosts[rank].clone());
+        format!("rank {rank} on {host}")
+    }
+
+    /// Has the communicating thread do something that every process does, and goes on; `None` where this one is alone.
+    pub(crate) fn begin<R: Send + 'static>(
+        &self,
+        what: impl Into<String>,
+        job: impl FnOnce(&mut dyn Transport) -> R + Send + 'static,
+    ) -> Option<Pending<R>> {
+        let inner = self.0.as_ref()?;
+        let (sender, receiver) = sync_channel(1);
+        let job: Job = Box::new(move |transport| drop(sender.send(job(transport))));
+        let jobs = inner.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let sent = jobs.as_ref().expect("invariant: taken at the end only").send(NamedJob { what: what.into(), job });
+        sent.expect("invariant: the communicating thread lives as long as its group");
+        Some(Pending(receiver))
+    }
+
+    /// The bytes of every process.
+    fn gather_bytes(&self, what: &str, own: Vec<u8>) -> Vec<Vec<u8>> {
+        let alone = self.0.is_none().then(|| own.clone());
+        match self.begin(what, move |transport| gather(transport, &own)) {
+            Some(pending) => pending.wait(),
+            None => alone.into_iter().collect(),
+        }
+    }
+
+    /// What every process says.
+    pub(crate) fn gather<T: Serialize + DeserializeOwned>(&self, what: &str, own: &T) -> Vec<T> {
+        let own = serde_json::to_vec(own).expect("invariant: plain data");
+        let read = |bytes: Vec<u8>| serde_json::from_slice(&bytes).expect("invariant: written by another process");
+        self.gather_bytes(what, own).into_iter().map(read).collect()
+    }
+
+    /// What the first process says.
+    pub(crate) fn of_first<T: Serialize + DeserializeOwned>(&self, what: &str, own: T) -> T {
+        match self.0 {
+            None => own,
+            Some(_) => self.gather(what, &own).swap_remove(0),
+        }
+    }
+
+    /// Sums of all processes, added in their order.
+    pub(crate) fn sums<const N: usize>(&self, what: &str, own: [f64; N]) -> [f64; N] {
+        if self.0.is_none() {
+            return own;
+        }
+        let bytes = own.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let mut sums = [0.0; N];
+        for part in self.gather_bytes(what, bytes) {
+            for (sum, &bytes) in sums.iter_mut().zip(part.as_chunks().0) {
+                *sum += f64::from_le_bytes(bytes);
+            }
+        }
+        sums
+    }
+
+    /// Whether it is so for any process.
+    pub(crate) fn any(&self, what: &str, own: bool) -> bool {
+        self.sums(what, [f64::from(u8::from(own))])[0] > 0.0
+    }
+
+    /// The result, if every process has one; else an error for all, of which the first process tells.
+    ///
+    /// # Errors
+    /// The own error, or that of another process, with its name.
+    pub(crate) fn agree<T>(&self, what: &str, result: Result<T>) -> Result<T> {
+        let Some(inner) = &self.0 else { return result };
+        let error = result.as_ref().err().map(TrainError::line);
+        let all = self.gather(what, &Said { error });
+        let Some(rank) = all.iter().position(|said| said.error.is_some()) else { return result };
+        inner.is_agreed.store(true, Ordering::Relaxed);
+        result.and_then(|_| {
+            let error = all[rank].error.clone().unwrap_or_default();
+            Err(TrainError::Processes(format!("{}: {error}", self.name_of(rank))))
+        })
+    }
+
+    /// Whether all processes know of the error that this one ends with.
+    pub(crate) fn has_agreed(&self) -> bool {
+        self.0.as_ref().is_some_and(|inner| inner.is_agreed.load(Ordering::Relaxed))
+    }
+
+    /// Ends every process with a line that names this one.
+    pub(crate) fn abort(&self, error: &str) {
+        if let Some(inner) = &self.0 {
+            end(inner.abort, inner.place.rank, &inner.place.hosts[inner.place.rank], error);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The thread ends when there is nothing left to do; then the engine says good-bye to the others.
+        self.jobs.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Prints a line and ends every process.
+pub(super) fn end(abort: fn(i32), rank: usize, host: &str, error: &str) {
+    cogview4_cli::note(&format!("error: rank {rank} on {host}: {error}"));
+    abort(1);
+}
+
+/// The name of this machine.
+pub(super) fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
+    name.filter(|name| !name.is_empty())
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .unwrap_or_else(|| "localhost".into())
+}
