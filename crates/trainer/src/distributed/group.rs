@@ -229,6 +229,15 @@ impl Group {
         self.0.as_ref().is_some_and(|inner| inner.is_agreed.load(Ordering::Relaxed))
     }
 
+    /// Ends every process of the group because of an error of this one, with a line that names it, unless all know of the
+    /// error: then each ends by itself. To be called by programs that return from `main` no more; one that would simply
+    /// end waits for the others for ever.
+    pub fn end_all(&self, error: impl std::fmt::Display) {
+        if !self.has_agreed() {
+            self.abort(&error.to_string());
+        }
+    }
+
     /// Ends every process with a line that names this one.
     pub(crate) fn abort(&self, error: &str) {
         if let Some(inner) = &self.0 {

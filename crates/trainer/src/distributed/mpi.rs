@@ -86,16 +86,26 @@ impl Transport for Mpi {
     fn all_to_all(&mut self, send: &[u8], counts: &[usize], receive: &mut [u8], received: &[usize]) {
         let (counts, places) = partition(counts);
         let (received, receive_places) = partition(received);
-        let send = Partition::new(send, counts, places);
+        let mut nothing = [0];
+        let send = Partition::new(with_place(send), counts, places);
+        let receive = if receive.is_empty() { &mut nothing[..0] } else { receive };
         let mut receive = PartitionMut::new(receive, received, receive_places);
         request::scope(|scope| wait(self.world.immediate_all_to_all_varcount_into(scope, &send, &mut receive)));
     }
 
     fn all_gather(&mut self, part: &[u8], all: &mut [u8], counts: &[usize]) {
         let (counts, places) = partition(counts);
-        let mut all = PartitionMut::new(all, counts, places);
+        let mut nothing = [0];
+        let all = if all.is_empty() { &mut nothing[..0] } else { all };
+        let (part, mut all) = (with_place(part), PartitionMut::new(all, counts, places));
         request::scope(|scope| wait(self.world.immediate_all_gather_varcount_into(scope, part, &mut all)));
     }
+}
+
+/// Bytes that have a place in memory: that of an empty vector is number 1, which is Open MPI's `MPI_IN_PLACE`.
+fn with_place(bytes: &[u8]) -> &[u8] {
+    static NOTHING: [u8; 1] = [0];
+    if bytes.is_empty() { &NOTHING[..0] } else { bytes }
 }
 
 /// Counts, and what comes before each, as MPI wants them.

@@ -10,7 +10,7 @@ const PIPELINE: &str = "THUDM/CogView4-6B";
 const ROWS: &str = "raulc0399/open_pose_controlnet";
 
 /// A Hub with the fixture pipeline and the figures, under the names of the reference's README.
-fn loopback() -> LoopbackHub {
+pub(crate) fn loopback() -> LoopbackHub {
     let hub = LoopbackHub::start();
     hub.add_repo(Kind::Model, PIPELINE, "main", fixtures().join("plain").as_path());
     let figures = fs::read(assets().join("figures.parquet")).unwrap();

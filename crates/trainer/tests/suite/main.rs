@@ -11,6 +11,8 @@ mod hub;
 mod learning;
 mod looking;
 mod models;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod places;
 mod processes;
 mod push;

@@ -1,10 +1,9 @@
 //! Several processes follow the path of one: here as threads, which is another engine and nothing else.
 
-use std::{collections::BTreeMap, fs, path::Path, thread};
+use std::{fs, thread};
 
-use burn::tensor::DType;
 use cogview4_data::{Columns, open_jsonl};
-use cogview4_model::{ComputeDtype, weights::WeightFiles};
+use cogview4_model::ComputeDtype;
 use cogview4_trainer::{Group, Resume, StopFlag, TrainConfig, TrainError, Trainer, ZeroStage};
 
 use crate::support::{Workplace, fixtures};
@@ -46,28 +45,15 @@ fn trains(workplace: &Workplace, config: &TrainConfig, size: usize) {
     }
 }
 
-/// All weights of a folder.
-fn weights(folder: &Path) -> BTreeMap<String, Vec<f32>> {
-    let files = WeightFiles::open(folder, "diffusion_pytorch_model").unwrap();
-    files.keys().map(|key| (key.to_owned(), files.read(key, DType::F32).unwrap().try_into_vec().unwrap())).collect()
-}
-
-/// The greatest distance of a tensor's values from others, relative to their norm.
-fn distance(a: &BTreeMap<String, Vec<f32>>, b: &BTreeMap<String, Vec<f32>>) -> f64 {
-    assert!(a.keys().eq(b.keys()));
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
-    let of = |(key, a): (&String, &Vec<f32>)| {
-        let pairs = || a.iter().zip(&b[key]).map(|(a, b)| (f64::from(*a), f64::from(*b)));
-        norm(&mut pairs().map(|(a, b)| a - b)) / norm(&mut pairs().map(|(_, b)| b)).max(1e-30)
-    };
-    a.iter().map(of).fold(0.0, f64::max)
+/// The file of a run's result.
+fn weights(folder: &str) -> String {
+    format!("{folder}/diffusion_pytorch_model.safetensors")
 }
 
 #[test]
 fn processes_follow_the_path_of_one() {
     let workplace = Workplace::new();
     trains(&workplace, &config(&workplace, "one", (4, 1)), 1);
-    let expected = weights(&workplace.path("one"));
     // 11 rows: of the last step of an epoch some processes have fewer samples, or none.
     for (name, size, division, stage) in [
         ("two", 2, (2, 1), ZeroStage::Two),
@@ -77,7 +63,7 @@ fn processes_follow_the_path_of_one() {
     ] {
         let config = TrainConfig { zero_stage: stage, ..config(&workplace, name, division) };
         trains(&workplace, &config, size);
-        let distance = distance(&weights(&workplace.path(name)), &expected);
+        let distance = workplace.distance(&weights(name), &weights("one"));
         assert!(distance < 1e-5, "{name}: {distance:.1e}");
         let losses = |folder: &str| -> Vec<f64> {
             let lines = workplace.json_lines(&format!("{folder}/metrics.jsonl"));
@@ -120,9 +106,9 @@ fn ways_to_keep_state_are_divided_too() {
             config.save_dtype = config.recipe.compute_dtype;
             config.max_train_steps = Some(2);
             trains(&workplace, &config, size);
-            weights(&workplace.path(&folder))
+            weights(&folder)
         };
-        let distance = distance(&run(2, (2, 1)), &run(1, (4, 1)));
+        let distance = workplace.distance(&run(2, (2, 1)), &run(1, (4, 1)));
         // Rounding to 8 bits of mantissa, and to 8 bits of moments, makes much of a difference in the last digit.
         let allowed = if name == "disk" || name.starts_with("blocks") { 1e-5 } else { 5e-3 };
         assert!(distance < allowed, "{name}: {distance:.1e}");
@@ -145,7 +131,7 @@ fn a_run_goes_on_with_another_number_of_processes() {
         let length = |folder: &str| fs::metadata(workplace.path(folder).join("checkpoint-2").join(file)).unwrap().len();
         assert_eq!(length("one"), length("two"), "{file}");
     }
-    let result = |folder: &str| fs::read(workplace.path(folder).join("diffusion_pytorch_model.safetensors")).unwrap();
+    let result = |folder: &str| workplace.bytes(&weights(folder));
     let resume = |folder: &str, division, size| {
         let mut config = with_checkpoint(folder, division);
         config.resume = Some(Resume::Checkpoint(workplace.path("two/checkpoint-2")));
@@ -155,7 +141,7 @@ fn a_run_goes_on_with_another_number_of_processes() {
     assert!(result("two-again") == result("two"), "as many go on to the same bytes");
     for (folder, division, size) in [("to-one", (4, 1), 1), ("to-four", (1, 1), 4)] {
         resume(folder, division, size);
-        let distance = distance(&weights(&workplace.path(folder)), &weights(&workplace.path("two")));
+        let distance = workplace.distance(&weights(folder), &weights("two"));
         assert!(distance < 1e-5, "{folder}: {distance:.1e}");
     }
     // Fewer processes with the same micro-batches would be another run.

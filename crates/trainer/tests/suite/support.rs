@@ -151,6 +151,33 @@ impl Workplace {
         fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
+    /// The greatest distance of a tensor of a weight file from another's, relative to its norm.
+    pub(crate) fn distance(&self, a: &str, b: &str) -> f64 {
+        let parts = self.distances(a, b, "");
+        parts.into_iter().map(|[difference, norm]| difference / norm.max(1e-30)).fold(0.0, f64::max)
+    }
+
+    /// The distance of all tensors together whose keys begin so, relative to their norm.
+    #[cfg(feature = "mpi")]
+    pub(crate) fn joint_distance(&self, a: &str, b: &str, prefix: &str) -> f64 {
+        let parts = self.distances(a, b, prefix);
+        let joint = |index: usize| parts.iter().map(|part| part[index] * part[index]).sum::<f64>().sqrt();
+        joint(0) / joint(1)
+    }
+
+    /// Of each tensor the norms of its difference from another file's, and of that.
+    fn distances(&self, a: &str, b: &str, prefix: &str) -> Vec<[f64; 2]> {
+        let [a, b] = [a, b].map(|name| WeightFiles::open_file(&self.path(name)).unwrap());
+        assert!(a.keys().eq(b.keys()));
+        let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
+        let of = |key: &str| {
+            let [a, b] = [&a, &b].map(|files| files.read(key, DType::F32).unwrap().try_into_vec::<f32>().unwrap());
+            let pairs = || a.iter().zip(&b).map(|(a, b)| (f64::from(*a), f64::from(*b)));
+            [norm(&mut pairs().map(|(a, b)| a - b)), norm(&mut pairs().map(|(_, b)| b))]
+        };
+        a.keys().filter(|key| key.starts_with(prefix)).map(of).collect()
+    }
+
     /// The objects of a file of JSON lines.
     pub(crate) fn json_lines(&self, name: &str) -> Vec<serde_json::Value> {
         let text = fs::read_to_string(self.path(name)).unwrap();
