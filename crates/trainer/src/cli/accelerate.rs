@@ -72,6 +72,15 @@ pub(super) struct Processes {
 }
 
 impl Args {
+    /// Machines that the configuration file names.
+    ///
+    /// # Errors
+    /// As [`lay_config_file`](Self::lay_config_file).
+    pub(super) fn machines(&self) -> Result<usize> {
+        let config = self.config_file.as_deref().map(AccelerateConfig::read).transpose()?;
+        Ok(config.and_then(|config| config.processes.num_machines).unwrap_or(1))
+    }
+
     /// Lays the values of the configuration file under the flags that were given; gives what a person should know.
     ///
     /// # Errors

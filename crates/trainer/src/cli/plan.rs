@@ -6,7 +6,7 @@ use super::Args;
 use crate::{
     config::TrainConfig,
     error::{Result, TrainError},
-    plan::TrainPlan,
+    plan::{Processes, TrainPlan},
     run::planner,
 };
 
@@ -15,10 +15,14 @@ use crate::{
 ///
 /// # Errors
 /// Flags that are out of range, or a pipeline or data set that cannot be opened. A plan that does not fit is none.
-pub fn plan(args: Args, output: &mut dyn Write) -> Result<TrainPlan> {
+pub fn plan(mut args: Args, output: &mut dyn Write) -> Result<TrainPlan> {
     let fit = args.fit;
+    let machines = args.machines()?;
+    args.lay_config_file()?;
+    let size = args.num_processes.unwrap_or(1).max(1);
+    let processes = Processes { size, local: size.div_ceil(machines) };
     let (given, data) = args.resolve()?;
-    let planner = planner(&given, data.open()?.train.len())?.measured(&given);
+    let planner = planner(&given, data.open()?.train.len(), processes)?.measured(&given);
     let planner = match fit {
         Some(size) => planner.within(size.0),
         None => planner,
@@ -39,7 +43,7 @@ pub fn plan(args: Args, output: &mut dyn Write) -> Result<TrainPlan> {
 /// # Errors
 /// Nothing fits: says what is the least.
 pub(super) fn fitted(given: TrainConfig, rows: usize, bytes: u64) -> Result<TrainConfig> {
-    let planner = planner(&given, rows)?.measured(&given);
+    let planner = planner(&given, rows, Processes { size: 1, local: 1 })?.measured(&given);
     let bytes = planner.limit().map_or(bytes, |limit| limit.min(bytes));
     let planner = planner.within(bytes);
     match planner.cheapest(&given)? {

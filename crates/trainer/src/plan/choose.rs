@@ -97,6 +97,8 @@ impl TrainPlanner {
         for change in changes {
             let mut next = ladder[ladder.len() - 1].clone();
             change(&mut next);
+            // Several processes have no whole gradients to be rid of.
+            next.recipe.optimizer_in_backward &= self.processes.size == 1;
             ladder.push(next);
         }
         ladder.retain(|config| config.check().is_ok());

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use cogview4_control_pipeline::PipelineConfigs;
 use cogview4_model::ComputeDtype;
 
-use super::state::{gradient_bytes, moment_bytes, state_bytes};
+use super::{
+    Processes,
+    state::{gradient_bytes, moment_bytes, state_bytes},
+};
 use crate::{
     checkpoint::list,
     config::{Offload, Recipe, TrainConfig},
@@ -33,16 +36,17 @@ pub struct DiskPart {
 pub(super) fn disk_parts(
     config: &TrainConfig,
     configs: &PipelineConfigs,
-    rows: usize,
-    steps: std::ops::Range<usize>,
-    parameters: u64,
+    (rows, steps): (usize, std::ops::Range<usize>),
+    (parameters, processes): (u64, Processes),
 ) -> Result<Vec<DiskPart>> {
     let recipe = &config.recipe;
     let saved = parameters.saturating_mul(config.save_dtype.dtype().size() as u64);
     let computed = parameters.saturating_mul(recipe.compute_dtype.dtype().size() as u64);
     // Weights that change in the file that becomes the result are there once, those of another type beside it.
     let is_result = config.param_offload == Offload::Disk && recipe.compute_dtype == config.save_dtype;
-    let weights = if config.param_offload == Offload::Disk && !is_result { computed } else { 0 };
+    // Each process of this machine has its own.
+    let others = (processes.local as u64).saturating_sub(u64::from(is_result));
+    let weights = if config.param_offload == Offload::Disk { computed.saturating_mul(others) } else { 0 };
     let kept = config.checkpoints_total_limit.map_or(1, |limit| limit as u64);
     let there = if config.output_dir.is_dir() { list(&config.output_dir)?.len() as u64 } else { 0 };
     let of = |step: usize| step / config.checkpointing_steps;

@@ -91,6 +91,16 @@ pub struct TrainPlanner {
     steps: Range<usize>,
     machine: Machine,
     sizes: Sizes,
+    processes: Processes,
+}
+
+/// Processes that train together: the plan is of one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Processes {
+    /// How many.
+    pub size: usize,
+    /// How many of them share this machine.
+    pub local: usize,
 }
 
 /// Numbers of parameters.
@@ -111,7 +121,16 @@ impl TrainPlanner {
         machine: Machine,
     ) -> Self {
         let sizes = Sizes::of(&configs.transformer);
-        Self { configs, weights, rows, steps, machine, sizes }
+        Self { configs, weights, rows, steps, machine, sizes, processes: Processes { size: 1, local: 1 } }
+    }
+
+    /// Plans for one of several processes, which has its part of what this machine has.
+    #[must_use]
+    pub fn one_of(mut self, processes: Processes) -> Self {
+        let local = processes.local.max(1);
+        self.machine.available_bytes = self.machine.available_bytes.map(|bytes| bytes / local as u64);
+        self.machine.threads = (self.machine.threads / local).max(1);
+        Self { processes, ..self }
     }
 
     /// Plans for a process that may have so many bytes of the host's memory, whatever this machine has.
@@ -145,7 +164,12 @@ impl TrainPlanner {
         let config = self.placed(config);
         Ok(TrainPlan {
             stages: self.stages(&config),
-            disk: disk::disk_parts(&config, &self.configs, self.rows, self.steps.clone(), self.sizes.all)?,
+            disk: disk::disk_parts(
+                &config,
+                &self.configs,
+                (self.rows, self.steps.clone()),
+                (self.sizes.all, self.processes),
+            )?,
             working_bytes: self.working_bytes(&config),
             limit: self.machine.limit(),
             step_seconds: self.step_seconds(&config),

@@ -11,11 +11,13 @@ use super::{
     state::{gradient_bytes, state_bytes},
 };
 use crate::{
-    config::{Offload, TrainConfig},
+    config::{Offload, TrainConfig, ZeroStage},
     samples::STREAMED_TOGETHER,
 };
 
 const F32: u64 = 4;
+/// Units of gradients that leave a process at a time: one that is sent and received, and one that waits.
+const UNITS_UNDER_WAY: u64 = 3;
 /// Seconds of one thread for the update of a parameter: with moments in f32, and in 8 bits.
 const UPDATE_SECONDS: [f64; 2] = [3.5e-9, 9e-9];
 
@@ -68,8 +70,13 @@ impl TrainPlanner {
         };
         vec![
             Part { name: "weights", bytes: self.sizes.all * value_bytes(config), place: weights },
-            Part { name: "optimizer", bytes: state_bytes(&config.recipe, self.sizes.all), place: state },
+            Part { name: "optimizer", bytes: self.own(state_bytes(&config.recipe, self.sizes.all)), place: state },
         ]
+    }
+
+    /// What of something that all processes divide is one's.
+    fn own(&self, bytes: u64) -> u64 {
+        bytes.div_ceil(self.processes.size.max(1) as u64)
     }
 
     /// Of a block that is brought to where it is trained: its values, and one tensor in the type of the computation.
@@ -86,18 +93,29 @@ impl TrainPlanner {
             KeptGradients::None => 0,
             KeptGradients::Computed | KeptGradients::Sums => self.sizes.all * gradient_bytes(recipe) as u64,
         };
-        let (gradients, place) = match config.files_gradients() {
-            true => (self.sizes.all * gradient_bytes(recipe) as u64, Place::Mapped),
-            false => (kept, Place::Anonymous),
+        let activations = |bytes| Part { name: "activations", bytes, place: own_place(config) };
+        let place = if config.files_gradients() { Place::Mapped } else { Place::Anonymous };
+        if self.processes.size > 1 {
+            // The own sums in f32; units on their way are sent, received and waiting.
+            let sums = self.own(self.sizes.all * F32);
+            let leaving = UNITS_UNDER_WAY * self.sizes.block * value_bytes(config);
+            return (Part { name: "gradients", bytes: sums, place }, activations(cost.bytes + leaving));
+        }
+        let gradients = match config.files_gradients() {
+            true => self.sizes.all * gradient_bytes(recipe) as u64,
+            false => kept,
         };
-        (
-            Part { name: "gradients", bytes: gradients, place },
-            Part { name: "activations", bytes: cost.bytes.saturating_sub(kept), place: own_place(config) },
-        )
+        (Part { name: "gradients", bytes: gradients, place }, activations(cost.bytes.saturating_sub(kept)))
     }
 
     fn kept_gradients(&self, config: &TrainConfig) -> KeptGradients {
         match config.recipe.gradient_accumulation_steps {
+            // Where gradients wait for the last micro-batch, they are sums, as of one process.
+            steps if self.processes.size > 1 => match (config.zero_stage, config.gradient_checkpointing) {
+                (ZeroStage::One, _) if steps > 1 => KeptGradients::Sums,
+                (_, true) => KeptGradients::None,
+                (_, false) => KeptGradients::Computed,
+            },
             _ if config.files_gradients() => KeptGradients::None,
             1 if config.recipe.optimizer_in_backward => KeptGradients::None,
             1 => KeptGradients::Computed,
@@ -167,7 +185,8 @@ impl TrainPlanner {
         let rates = self.machine.rates(config.recipe.compute_dtype)?;
         let flops = self.training_cost(config).flops * config.recipe.gradient_accumulation_steps as f64;
         let each = UPDATE_SECONDS[usize::from(config.recipe.use_8bit_adam)];
-        Some(flops / rates.products + self.sizes.all as f64 * each / self.machine.threads as f64)
+        let (products, own) = (rates.products / self.processes.local.max(1) as f64, self.own(self.sizes.all) as f64);
+        Some(flops / products + own * each / self.machine.threads as f64)
     }
 }
 

@@ -36,6 +36,21 @@ fn config(folder: &tempfile::TempDir) -> TrainConfig {
 }
 
 #[test]
+fn processes_divide_state_and_gradients() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = config(&folder);
+    config.gradient_checkpointing = true;
+    let parts = |size: usize| {
+        let plan = planner(1 << 40).one_of(Processes { size, local: size }).plan(&config).expect("a plan");
+        let train = plan.stages.iter().find(|stage| stage.name == "train").expect("a stage").clone();
+        let part = |name: &str| train.parts.iter().find(|part| part.name == name).map_or(0, |part| part.bytes);
+        (part("optimizer"), part("gradients"), plan.limit.expect("a limit"))
+    };
+    let [one, four] = [1, 4].map(parts);
+    assert_eq!((one.0.div_ceil(4), one.1.div_ceil(4), one.2 / 4), four);
+}
+
+#[test]
 fn what_is_limited_goes_to_the_disk_step_by_step() {
     let (folder, planner) = (tempfile::tempdir().expect("a folder"), planner(1 << 40));
     let mut config = TrainConfig { gradient_checkpointing: true, ..config(&folder) };

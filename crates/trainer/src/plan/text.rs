@@ -55,10 +55,14 @@ impl TrainPlanner {
         };
         let rate = self.machine.rates(recipe.compute_dtype);
         let rate = rate.map_or(String::new(), |rates| format!(", {:.0} GFLOP/s", rates.products / 1e9));
-        let samples = recipe.train_batch_size * recipe.gradient_accumulation_steps;
+        let samples = recipe.train_batch_size * recipe.gradient_accumulation_steps * self.processes.size;
+        let one_of = match self.processes.size {
+            1 => String::new(),
+            size => format!(", one of {size} processes"),
+        };
         let headline = format!(
             "{:.2} G parameters, {side}x{side}, {samples} samples a step, {} steps, {} on {}; {machine}, \
-             {} threads{rate}",
+             {} threads{rate}{one_of}",
             self.sizes.all as f64 / 1e9,
             self.steps.len(),
             recipe.compute_dtype,

@@ -12,7 +12,7 @@ use crate::{
     checkpoint::Checkpoint,
     config::{MAX_COUNT, TrainConfig},
     error::{Result, TrainError},
-    plan::TrainPlanner,
+    plan::{Processes, TrainPlanner},
     schedule::order::SampleOrder,
 };
 
@@ -38,7 +38,7 @@ pub(super) fn read(config: &TrainConfig, checkpoint: Option<&Checkpoint>) -> Res
 }
 
 /// Gets ready to plan a run on so many rows: reads configurations and headers of weight files, but no weights.
-pub(crate) fn planner(config: &TrainConfig, rows: usize) -> Result<TrainPlanner> {
+pub(crate) fn planner(config: &TrainConfig, rows: usize, processes: Processes) -> Result<TrainPlanner> {
     config.check()?;
     let checkpoint = match config.output_dir.is_dir() {
         true => Checkpoint::find(config, &mut Vec::new())?,
@@ -46,16 +46,16 @@ pub(crate) fn planner(config: &TrainConfig, rows: usize) -> Result<TrainPlanner>
     };
     let (folder, configs) = read(config, checkpoint.as_ref())?;
     // The seed decides in which order rows come, not how long a run is.
-    let total_steps = total_steps(config, &order(config, 0, (rows, 1)), rows)?;
-    Ok(planner_of(config, (&folder, &configs), checkpoint.as_ref(), rows, total_steps))
+    let total_steps = total_steps(config, &order(config, 0, (rows, processes.size)), rows)?;
+    Ok(planner_of(config, (&folder, &configs), checkpoint.as_ref(), (rows, total_steps), processes))
 }
 
 pub(super) fn planner_of(
     config: &TrainConfig,
     (folder, configs): (&PipelineFolder, &PipelineConfigs),
     checkpoint: Option<&Checkpoint>,
-    rows: usize,
-    total_steps: usize,
+    (rows, total_steps): (usize, usize),
+    processes: Processes,
 ) -> TrainPlanner {
     let first = checkpoint.map_or(0, |checkpoint| checkpoint.state.step);
     let mut configs = configs.clone();
@@ -63,7 +63,7 @@ pub(super) fn planner_of(
     // What is wrong with them is told once they are needed: a pack that is complete needs none.
     let read = |component| PipelineWeights::read(folder, &[component]).unwrap_or_default();
     let weights = PipelineWeights { vae: read(Component::Vae).vae, ..read(Component::TextEncoder) };
-    TrainPlanner::new(configs, weights, rows, first..total_steps, Machine::here())
+    TrainPlanner::new(configs, weights, rows, first..total_steps, Machine::here()).one_of(processes)
 }
 
 /// The order in which a run of so many processes takes its rows.

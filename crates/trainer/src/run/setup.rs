@@ -20,6 +20,7 @@ use crate::{
     config::{TrainConfig, ZeroStage},
     distributed::Group,
     error::{Result, TrainError, make_folder},
+    plan::Processes,
     samples::{Captions, Encoders, PackedSamples, RecordShapes, Rows, SampleEncoder, Share},
     schedule::order::SampleOrder,
     stop::StopFlag,
@@ -112,8 +113,9 @@ pub(super) fn check(config: &TrainConfig, opened: &mut Opened, rows: usize, grou
     if group.is_first() {
         check_outputs(config)?;
     }
+    let processes = Processes { size: group.size(), local: group.local_size() };
     let (parts, checkpoint) = ((&opened.folder, &opened.configs), opened.checkpoint.as_ref());
-    let planner = planner_of(config, parts, checkpoint, rows, total_steps);
+    let planner = planner_of(config, parts, checkpoint, (rows, total_steps), processes);
     let plan = planner.check(config)?;
     if !planner.has_room_to_stop(&plan) {
         opened.notes.push("there is no room for a checkpoint: a run that is stopped on the way is lost".into());

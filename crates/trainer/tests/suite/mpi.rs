@@ -69,11 +69,11 @@ fn ranks(workplace: &Workplace) -> Vec<Pid> {
         let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let folder = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
         let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-        let rank = environment.split(|byte| *byte == 0).filter_map(|line| {
+        let mut rank = environment.split(|byte| *byte == 0).filter_map(|line| {
             let (name, value) = std::str::from_utf8(line).ok()?.split_once('=')?;
             ["OMPI_COMM_WORLD_RANK", "PMI_RANK"].contains(&name).then(|| value.parse().ok())?
         });
-        if let (true, Some(rank)) = (folder == workplace.path("").canonicalize().unwrap(), rank.last()) {
+        if let (true, Some(rank)) = (folder == workplace.path("").canonicalize().unwrap(), rank.next()) {
             found.push((rank, Pid::from_raw(id).unwrap()));
         }
     }
