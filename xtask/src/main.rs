@@ -26,6 +26,12 @@ const CI: &[&str] = &[
     "run --release --example sft_infer -- --output target/cogview4.png",
 ];
 
+/// Several processes, with the same dependencies as the tests before.
+const PROCESSES: &[&str] = &[
+    "clippy --workspace --all-targets --features mpi -- -D warnings",
+    "test --workspace --features mpi --test suite -- mpi::",
+];
+
 /// Tests that look at what others see: chromium, TensorBoard, W&B, and Python with the reference.
 const OTHERS: &[&str] = &[
     "test -p cogview4-trainer --test suite -- --ignored",
@@ -85,6 +91,7 @@ fn fail(error: anyhow::Error) -> ExitCode {
 fn ci() -> Result<()> {
     std::fs::create_dir_all("target").context("creating `target`")?;
     CI.iter().try_for_each(|arguments| cargo(arguments, &[]))?;
+    PROCESSES.iter().try_for_each(|arguments| cargo(arguments, &[]))?;
     memory::check()?;
     libtorch()?;
     let python = python()?;

@@ -14,6 +14,7 @@ mod plan;
 mod processes;
 mod push;
 mod resolve;
+mod tasks;
 mod wandb;
 
 use std::{
@@ -35,7 +36,7 @@ use crate::{
     stop::StopFlag,
 };
 
-pub use args::{Args, Cli, Command};
+pub use args::Args;
 pub use check::check;
 pub use cogview4_hub::Token;
 pub use convert::{ConvertArgs, convert};
@@ -44,6 +45,7 @@ pub use inspect::{InspectArgs, inspect};
 pub use launch::{LaunchArgs, launch};
 pub use plan::plan;
 pub use push::{PushArgs, push};
+pub use tasks::{Cli, Command};
 
 /// Signals within this time are one wish to stop: a terminal and a service manager both send to a whole group.
 const ONE_WISH: Duration = Duration::from_secs(2);

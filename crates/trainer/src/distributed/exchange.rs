@@ -11,13 +11,8 @@ use std::{
 use burn::tensor::{DType, TensorData};
 use half::bf16;
 
-use super::{
-    Group,
-    group::Pending,
-    partition::{Partition, Piece},
-    transport::Transport,
-};
-use crate::optimizer::{GradientMemory, Gradients};
+use super::{Group, group::Pending, transport::Transport};
+use crate::optimizer::{GradientMemory, Gradients, Partition, Piece};
 
 /// Units that wait or are under way; a further one has the backward pass wait, since each holds its gradients.
 const UNDER_WAY: usize = 2;

@@ -164,28 +164,27 @@ impl Group {
         Some(Pending(receiver))
     }
 
-    /// The bytes of every process.
+    /// The bytes of every process; nothing where this one is alone.
     fn gather_bytes(&self, what: &str, own: Vec<u8>) -> Vec<Vec<u8>> {
-        let alone = self.0.is_none().then(|| own.clone());
-        match self.begin(what, move |transport| gather(transport, &own)) {
-            Some(pending) => pending.wait(),
-            None => alone.into_iter().collect(),
-        }
+        self.begin(what, move |transport| gather(transport, &own)).map_or_else(Vec::new, Pending::wait)
     }
 
-    /// What every process says.
-    pub(crate) fn gather<T: Serialize + DeserializeOwned>(&self, what: &str, own: &T) -> Vec<T> {
-        let own = serde_json::to_vec(own).expect("invariant: plain data");
+    /// What every process says, in their order; the own as it is, that of others through text, which may round the last
+    /// digit of a number.
+    pub(crate) fn gather<T: Serialize + DeserializeOwned>(&self, what: &str, own: T) -> Vec<T> {
+        if self.0.is_none() {
+            return vec![own];
+        }
+        let text = serde_json::to_vec(&own).expect("invariant: plain data");
         let read = |bytes: Vec<u8>| serde_json::from_slice(&bytes).expect("invariant: written by another process");
-        self.gather_bytes(what, own).into_iter().map(read).collect()
+        let mut all: Vec<T> = self.gather_bytes(what, text).into_iter().map(read).collect();
+        all[self.rank()] = own;
+        all
     }
 
     /// What the first process says.
     pub(crate) fn of_first<T: Serialize + DeserializeOwned>(&self, what: &str, own: T) -> T {
-        match self.0 {
-            None => own,
-            Some(_) => self.gather(what, &own).swap_remove(0),
-        }
+        self.gather(what, own).swap_remove(0)
     }
 
     /// Sums of all processes, added in their order.
@@ -215,7 +214,7 @@ impl Group {
     pub(crate) fn agree<T>(&self, what: &str, result: Result<T>) -> Result<T> {
         let Some(inner) = &self.0 else { return result };
         let error = result.as_ref().err().map(TrainError::line);
-        let all = self.gather(what, &Said { error });
+        let all = self.gather(what, Said { error });
         let Some(rank) = all.iter().position(|said| said.error.is_some()) else { return result };
         inner.is_agreed.store(true, Ordering::Relaxed);
         result.and_then(|_| {

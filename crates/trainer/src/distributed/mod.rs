@@ -8,7 +8,6 @@ mod group;
 mod launched;
 #[cfg(feature = "mpi")]
 mod mpi;
-mod partition;
 mod phase;
 mod threads;
 mod transport;
@@ -20,7 +19,6 @@ use std::time::Duration;
 pub use group::Group;
 
 pub(crate) use exchange::{Exchange, ExchangeTimes, Round};
-pub(crate) use partition::Partition;
 pub(crate) use weights::SharedStep;
 
 /// How long a collective may last by default.

@@ -10,11 +10,10 @@ use std::{
 use burn::{module::Module, tensor::DType};
 use cogview4_model::CogView4Transformer;
 
-use super::{Group, exchange::ExchangeTimes, group::Pending, partition::Partition, transport::Transport};
+use super::{Group, exchange::ExchangeTimes, group::Pending, transport::Transport};
 use crate::{
     error::Result,
-    optimizer::{AdamW, Gradients},
-    step::block_index,
+    optimizer::{AdamW, Gradients, Partition, block_index},
 };
 
 /// A step of the optimiser that each process makes for what it owns.

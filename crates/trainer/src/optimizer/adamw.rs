@@ -6,17 +6,19 @@ use burn::{
     module::Module,
     tensor::{DType, TensorData},
 };
-use cogview4_model::weights::{WeightsInPlace, map_parameters, renew_parameters};
+use cogview4_model::weights::{WeightsInPlace, map_parameters};
 use pulp::Arch;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    Partition,
     buffers::with_buffer,
+    change::change,
     gradients::{CHUNK, Gradients, ScaledGradient},
     state::{Chunks, Extent, State, StateOptions, Values},
 };
-use crate::{distributed::Partition, error::Result};
+use crate::error::Result;
 
 /// Numbers of the optimiser.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -213,26 +215,6 @@ impl AdamW {
         mut values: impl FnMut(&str, &mut [u8]),
     ) -> M {
         change(self.weights.as_mut(), prefix, part, |key, mut parameter| values(key, parameter.as_bytes_mut()))
-    }
-}
-
-/// Changes all parameters of a part of a model where they are; the function is given key and values.
-fn change<M: Module>(
-    weights: Option<&mut WeightsInPlace>,
-    prefix: &str,
-    part: M,
-    mut change: impl FnMut(&str, Values<'_>),
-) -> M {
-    match weights {
-        None => map_parameters(part, |key, mut parameter| {
-            change(&format!("{prefix}{key}"), Values::of(&mut parameter));
-            parameter
-        }),
-        Some(weights) => renew_parameters(part, |key| {
-            let (key, dtype) = (format!("{prefix}{key}"), weights.dtype());
-            change(&key, Values::in_bytes(weights.bytes_mut(&key), dtype));
-            weights.lend(&key)
-        }),
     }
 }
 

@@ -3,9 +3,11 @@
 
 mod adamw;
 mod buffers;
+mod change;
 mod gradient_memory;
 mod gradients;
 mod memory;
+mod partition;
 mod rounding;
 mod state;
 mod stored;
@@ -17,6 +19,7 @@ pub(crate) use gradient_memory::GradientMemory;
 pub use gradients::Gradients;
 pub(crate) use gradients::Norms;
 pub use memory::StatePlace;
+pub(crate) use partition::{Partition, Piece, block_index, block_prefix};
 pub use state::StateOptions;
 
 pub(crate) use gradients::CHUNK;

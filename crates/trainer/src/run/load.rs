@@ -12,11 +12,10 @@ use super::{planning::transformer, setup::Opened};
 use crate::{
     checkpoint::{Checkpoint, StoredState},
     config::{Offload, TrainConfig},
-    distributed::{Group, Partition},
+    distributed::Group,
     error::{Result, make_folder},
-    optimizer::{AdamW, GradientMemory},
+    optimizer::{AdamW, GradientMemory, Partition, block_prefix},
     plan::gradient_bytes,
-    step::block_prefix,
 };
 
 /// The transformer in the type that it is computed in, and its optimiser: the base model widened to a control model, or

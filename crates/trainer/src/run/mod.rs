@@ -8,6 +8,7 @@ mod published;
 mod setup;
 mod step;
 mod turns;
+mod validate;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -19,14 +20,13 @@ use indicatif::ProgressBar;
 use crate::{
     checkpoint::{Machine, TrainState, Writer},
     config::TrainConfig,
-    distributed::{Group, Partition},
+    distributed::Group,
     error::Result,
-    optimizer::{AdamW, GradientMemory},
-    samples::{BatchMaker, Loader},
+    optimizer::{AdamW, GradientMemory, Partition},
+    samples::Loader,
     schedule::order::SampleOrder,
     stop::StopFlag,
     trackers::{Shown, Trackers},
-    validation::Validator,
 };
 
 pub(crate) use planning::planner;
@@ -159,7 +159,7 @@ impl Trainer {
     /// A file that cannot be read or written, or [`TrainError::Diverged`](crate::TrainError::Diverged); checkpoints that were written stay.
     pub fn run(mut self, callbacks: &mut impl Callbacks) -> Result<TrainOutcome> {
         let shown = Shown {
-            controls: self.packed.validator.as_ref().map_or(&[], Validator::controls),
+            controls: self.packed.validator.controls(),
             samples: &self.packed.samples,
             rows: self.packed.rows.len(),
             seed: self.order.seed,
@@ -242,24 +242,6 @@ impl Trainer {
         self.group.first("writing the result", &self.stop, commit).map(drop)
     }
 
-    /// Measures, and generates pictures, unless an earlier part of the run has done so at this step.
-    fn validate(&self, trackers: &mut Trackers, callbacks: &mut impl Callbacks, progress: &ProgressBar) -> Result<()> {
-        self.group.while_all_work("validating", &self.stop, || {
-            let Some(validator) = &self.packed.validator else { return Ok(()) };
-            if !self.config.recipe.control || trackers.is_validated(self.step) {
-                return Ok(());
-            }
-            progress.set_message("validating");
-            if let Some(validation) = validator.run(self.step, self.model(), &self.batch_maker(), &self.stop)? {
-                trackers.validation(&validation)?;
-                if callbacks.on_validation_end(&validation).is_break() {
-                    self.stop.request();
-                }
-            }
-            Ok(())
-        })
-    }
-
     fn writer(&self) -> Writer<'_> {
         let (output_dir, dtype) = (self.config.output_dir.as_path(), self.config.save_dtype.dtype());
         Writer { group: &self.group, output_dir, model: self.model(), dtype }
@@ -267,19 +249,6 @@ impl Trainer {
 
     fn model(&self) -> &CogView4Transformer {
         self.model.as_ref().expect("invariant: there between steps")
-    }
-
-    fn batch_maker(&self) -> BatchMaker<'_> {
-        let configs = &self.opened.configs;
-        BatchMaker {
-            recipe: &self.config.recipe,
-            scheduler: &configs.scheduler,
-            scaling_factor: configs.vae.scaling_factor,
-            shift_factor: configs.vae.shift_factor.unwrap_or(0.0),
-            patch_size: configs.transformer.patch_size,
-            seed: self.order.seed,
-            device: &self.opened.device,
-        }
     }
 
     fn write_checkpoint(&self) -> Result<PathBuf> {

@@ -140,8 +140,7 @@ fn check_processes(config: &TrainConfig, group: &Group) -> Result<()> {
 pub(super) struct Packed {
     pub rows: Arc<Rows>,
     pub encoder: SampleEncoder,
-    /// The first process's.
-    pub validator: Option<Validator>,
+    pub validator: Validator,
     pub samples: Vec<DatasetSample>,
 }
 
@@ -175,12 +174,13 @@ pub(super) fn pack(
     });
     let (rows, held_out, unreadable) = prepared?;
     let controls = std::mem::take(&mut opened.controls);
-    let shown = group.first("preparing the validation", stop, || {
-        let samples = dataset_samples(&rows, config)?;
-        let probe_rows = ProbeRows { train: &rows, held_out, unreadable };
-        Ok((samples, Validator::prepare(config, probe_rows, controls, &encoder)?))
+    let mut probe_rows = Some((ProbeRows { train: &rows, held_out, unreadable }, controls));
+    // The first packs the prompts, which the others find.
+    let (samples, validator) = group.first_then_others("preparing the validation", stop, || {
+        let samples = if group.is_first() { dataset_samples(&rows, config)? } else { Vec::new() };
+        let (probe_rows, controls) = probe_rows.take().expect("invariant: each process does this once");
+        Ok((samples, Validator::prepare(config, probe_rows, controls, (&encoder, share))?))
     })?;
-    let (samples, validator) = shown.map_or((Vec::new(), None), |(samples, validator)| (samples, Some(validator)));
     if encoder.packed.is_some() {
         // Training needs the memory; what they gave is in the pack.
         encoder.encoders.unload();

@@ -21,7 +21,7 @@ impl Share {
     }
 
     /// Whether something of this number is this process's.
-    pub(super) fn has(&self, number: usize) -> bool {
+    pub(crate) fn has(&self, number: usize) -> bool {
         number % self.size == self.rank
     }
 }

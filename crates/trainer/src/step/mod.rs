@@ -19,7 +19,7 @@ use crate::{error::Result, samples::MicroBatch};
 
 pub(crate) use dump::dump;
 pub(crate) use output::StepOutput;
-pub(crate) use sink::{GradientSink, UpdateAtOnce, Updated, block_index, block_prefix};
+pub(crate) use sink::{GradientSink, UpdateAtOnce, Updated};
 
 /// Computes the loss, in f32, and hands the gradients of the mean loss to the sink. The model is in this type; with
 /// `recompute`, its blocks are computed again in the backward pass. It is given back, changed where the sink changes it.

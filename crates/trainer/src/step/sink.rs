@@ -3,16 +3,13 @@
 use std::time::{Duration, Instant};
 
 use burn::{module::Module, tensor::Gradients as BackwardPass};
-use cogview4_model::{CogView4Transformer, weights};
+use cogview4_model::CogView4Transformer;
 
 use crate::{
     distributed::{Exchange, Round},
     error::Result,
-    optimizer::{AdamW, Gradients, Norms},
+    optimizer::{AdamW, Gradients, Norms, block_prefix},
 };
-
-/// The field of the blocks.
-const BLOCKS: &str = "transformer_blocks";
 
 /// Takes gradients, part of the model by part.
 pub(crate) struct GradientSink<'a> {
@@ -48,16 +45,6 @@ pub(crate) struct Updated {
     pub is_finite: bool,
     /// Time that the updates took.
     pub took: Duration,
-}
-
-/// What the keys of a block begin with.
-pub(crate) fn block_prefix(index: usize) -> String {
-    format!("{BLOCKS}.{index}.")
-}
-
-/// The number of the block whose keys begin so; `None` for what is in no block.
-pub(crate) fn block_index(prefix: &str) -> Option<usize> {
-    weights::block_index(prefix, BLOCKS)
 }
 
 impl GradientSink<'_> {

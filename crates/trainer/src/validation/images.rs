@@ -21,7 +21,7 @@ use crate::{
     config::TrainConfig,
     error::{Result, make_folder},
     metrics::{Fidelity, ValidationImage},
-    samples::{BatchMaker, SampleEncoder},
+    samples::{BatchMaker, SampleEncoder, Share},
     stop::StopFlag,
 };
 
@@ -80,11 +80,11 @@ impl ValidationImages {
         })
     }
 
-    /// Generates and writes every picture; nothing when `stop` is set meanwhile. Repeat `j` has the seed of the run
+    /// Generates and writes every picture of this share; nothing when `stop` is set meanwhile. Repeat `j` has the seed of the run
     /// plus `j - 1`.
     pub(crate) fn generate(
         &self,
-        step: usize,
+        (step, share): (usize, Share),
         model: &CogView4Transformer,
         maker: &BatchMaker<'_>,
         stop: &StopFlag,
@@ -107,6 +107,9 @@ impl ValidationImages {
         let mut images = Vec::new();
         for (pair, ((control_latents, prompt), control)) in self.inputs.iter().zip(&self.controls).enumerate() {
             for repeat in 0..self.num_validation_images {
+                if !share.has(pair * self.num_validation_images + repeat) {
+                    continue;
+                }
                 let seed = maker.seed.wrapping_add(repeat as u64);
                 let shape = control_latents.dims();
                 let noise = TorchGenerator::new(seed).randn(shape.iter().product());

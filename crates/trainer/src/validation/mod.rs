@@ -10,12 +10,13 @@ mod measure;
 mod probe;
 
 use cogview4_model::CogView4Transformer;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     config::TrainConfig,
     error::Result,
-    metrics::{Fidelity, Validation},
-    samples::{BatchMaker, Rows, SampleEncoder},
+    metrics::{Fidelity, Validation, ValidationImage},
+    samples::{BatchMaker, Rows, SampleEncoder, Share},
     stop::StopFlag,
 };
 
@@ -24,6 +25,13 @@ pub(crate) use images::check_folder;
 pub(crate) use probe::Probe;
 
 use self::{images::ValidationImages, kind::ControlKind};
+
+/// What one of several processes has found.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Part {
+    losses: Option<[f64; 3]>,
+    images: Vec<ValidationImage>,
+}
 
 /// The rows that are measured on.
 pub(crate) struct ProbeRows<'a> {
@@ -34,8 +42,10 @@ pub(crate) struct ProbeRows<'a> {
     pub unreadable: Option<String>,
 }
 
-/// All that validation needs, made before the text encoder is let go.
+/// All that one of several processes needs to validate, made before the text encoder is let go: the first measures, and
+/// pictures are drawn by all in turn.
 pub(crate) struct Validator {
+    share: Share,
     probe: Option<Probe>,
     probe_rows: String,
     images: Option<ValidationImages>,
@@ -47,12 +57,13 @@ impl Validator {
         config: &TrainConfig,
         rows: ProbeRows<'_>,
         controls: Vec<ControlPicture>,
-        encoder: &SampleEncoder,
+        (encoder, share): (&SampleEncoder, Share),
     ) -> Result<Self> {
         if !config.recipe.control {
-            return Ok(Self { probe: None, probe_rows: "a base model follows no control".into(), images: None });
+            return Ok(Self { share, probe: None, probe_rows: "a base model follows no control".into(), images: None });
         }
         let probe = match &rows.held_out {
+            _ if share.rank > 0 => None,
             Some(held_out) => Probe::of_split(held_out, encoder)?,
             None => Probe::of_training_rows(rows.train, encoder)?,
         };
@@ -64,14 +75,16 @@ impl Validator {
                 format!("{} training rows: the held-out split cannot be read: {reason}", probe.rows())
             }
         };
-        let images = match controls.is_empty() {
+        // Who has no picture to draw needs nothing for it.
+        let count = controls.len() * config.validation.num_validation_images;
+        let images = match (0..count).all(|number| !share.has(number)) {
             true => None,
             false => {
                 let kind = ControlKind::find(rows.train, config.recipe.resolution);
                 Some(ValidationImages::prepare(config, controls, kind, encoder)?)
             }
         };
-        Ok(Self { probe, probe_rows, images })
+        Ok(Self { share, probe, probe_rows, images })
     }
 
     /// What is shown beside the results.
@@ -79,24 +92,35 @@ impl Validator {
         self.images.as_ref().map_or(&[], |images| &images.controls)
     }
 
-    /// Measures the model, and generates pictures with it unless no step was made; nothing when `stop` is set
-    /// meanwhile.
+    /// Measures the model, and generates pictures with it unless no step was made: the own part of both; nothing when
+    /// `stop` is set meanwhile.
     pub(crate) fn run(
         &self,
         step: usize,
         model: &CogView4Transformer,
         maker: &BatchMaker<'_>,
         stop: &StopFlag,
-    ) -> Result<Option<Validation>> {
-        let start = std::time::Instant::now();
+    ) -> Result<Option<Part>> {
         let losses = self.probe.as_ref().map(|probe| probe.losses(model, maker)).transpose()?;
         let images = match &self.images {
-            Some(images) if step > 0 => images.generate(step, model, maker, stop)?,
+            Some(images) if step > 0 => images.generate((step, self.share), model, maker, stop)?,
             _ => Some(Vec::new()),
         };
-        let Some(images) = images else { return Ok(None) };
+        Ok(images.map(|images| Part { losses, images }))
+    }
+
+    /// The parts of all processes as one.
+    pub(crate) fn join(
+        &self,
+        (step, seconds): (usize, f64),
+        model: &CogView4Transformer,
+        parts: Vec<Part>,
+    ) -> Validation {
+        let losses = parts.iter().find_map(|part| part.losses);
+        let mut images: Vec<ValidationImage> = parts.into_iter().flat_map(|part| part.images).collect();
+        images.sort_by_key(|image| (image.pair, image.repeat));
         let part = |index: usize| losses.map(|losses| losses[index]);
-        Ok(Some(Validation {
+        Validation {
             step,
             loss_true: part(0),
             loss_shuffled: part(1),
@@ -107,7 +131,7 @@ impl Validator {
             controls: self.images.as_ref().map_or(String::new(), |images| images.kind.to_string()),
             probe: self.probe_rows.clone(),
             images,
-            seconds: start.elapsed().as_secs_f64(),
-        }))
+            seconds,
+        }
     }
 }

@@ -4,7 +4,22 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use crate::{optimizer::CHUNK, step::block_prefix};
+use cogview4_model::weights;
+
+use super::CHUNK;
+
+/// The field of the blocks.
+const BLOCKS: &str = "transformer_blocks";
+
+/// What the keys of a block begin with.
+pub(crate) fn block_prefix(index: usize) -> String {
+    format!("{BLOCKS}.{index}.")
+}
+
+/// The number of the block whose keys begin so; `None` for what is in no block.
+pub(crate) fn block_index(prefix: &str) -> Option<usize> {
+    weights::block_index(prefix, BLOCKS)
+}
 
 /// The parts of the trained parameters, and which of them is this process's.
 #[derive(Debug, Clone)]
