@@ -63,13 +63,15 @@ impl Exchange {
         // What is outside the blocks is a sum already.
         let dtype = if prefix.is_empty() { DType::F32 } else { round.dtype };
         let counts: Vec<usize> = unit.counts().iter().map(|count| count * dtype.size()).collect();
-        let send = flatten((0..counts.len()).map(|rank| unit.part(rank)), gradients, dtype, counts.iter().sum());
+        let buffers = self.group.buffers();
+        let mut send = buffers.take(counts.iter().sum());
+        flatten((0..counts.len()).map(|rank| unit.part(rank)), gradients, dtype, &mut send);
         let (rank, own) = (self.partition.rank(), Arc::clone(&self.own));
         let (pieces, weights) = (unit.part(rank).to_vec(), Arc::clone(&round.weights));
         let job = move |transport: &mut dyn Transport| {
             let start = Instant::now();
             let received = vec![counts[rank]; counts.len()];
-            let mut receive = vec![0; counts[rank] * counts.len()];
+            let mut receive = buffers.take(counts[rank] * counts.len());
             transport.all_to_all(&send, &counts, &mut receive, &received);
             drop(send);
             let mut own = own.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,26 +119,23 @@ impl Exchange {
     }
 }
 
-/// The pieces of every process one after another, in this type.
-fn flatten<'a>(
-    parts: impl Iterator<Item = &'a [Piece]>,
-    gradients: &mut Gradients,
-    dtype: DType,
-    bytes: usize,
-) -> Vec<u8> {
-    let mut flat = Vec::with_capacity(bytes);
+/// Writes the pieces of every process one after another, in this type.
+fn flatten<'a>(parts: impl Iterator<Item = &'a [Piece]>, gradients: &mut Gradients, dtype: DType, mut flat: &mut [u8]) {
     let mut current: Option<(&str, Option<TensorData>)> = None;
     for Piece { key, values } in parts.flatten() {
         // The pieces of a parameter follow one another.
         if current.as_ref().is_none_or(|(of, _)| of != key) {
             current = Some((key, gradients.remove_data(key).map(|data| data.convert_dtype(dtype))));
         }
+        let (own, rest) = flat.split_at_mut(values.len() * dtype.size());
+        flat = rest;
         match current.as_ref().and_then(|(_, data)| data.as_ref()) {
-            Some(data) => flat.extend(&data.as_bytes()[values.start * dtype.size()..values.end * dtype.size()]),
-            None => flat.resize(flat.len() + values.len() * dtype.size(), 0),
+            Some(data) => {
+                own.copy_from_slice(&data.as_bytes()[values.start * dtype.size()..values.end * dtype.size()]);
+            }
+            None => own.fill(0),
         }
     }
-    flat
 }
 
 /// The sum of values as bytes, each part with its weight, added in order.

@@ -14,6 +14,7 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
+    buffers::Buffers,
     transport::{Transport, gather},
     watch::{Watch, Watched},
 };
@@ -43,6 +44,7 @@ struct Inner {
     abort: fn(i32),
     /// Whether all processes have been told of an error.
     is_agreed: AtomicBool,
+    buffers: Buffers,
 }
 
 #[derive(Debug, Clone)]
@@ -117,6 +119,7 @@ impl Group {
             thread: Mutex::new(Some(thread)),
             abort,
             is_agreed: AtomicBool::new(false),
+            buffers: Buffers::default(),
         }))))
     }
 
@@ -162,6 +165,11 @@ impl Group {
         let sent = jobs.as_ref().expect("invariant: taken at the end only").send(NamedJob { what: what.into(), job });
         sent.expect("invariant: the communicating thread lives as long as its group");
         Some(Pending(receiver))
+    }
+
+    /// Memory for what is sent and received.
+    pub(super) fn buffers(&self) -> Buffers {
+        self.0.as_ref().map_or_else(Buffers::default, |inner| inner.buffers.clone())
     }
 
     /// The bytes of every process; nothing where this one is alone.

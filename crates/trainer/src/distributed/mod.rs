@@ -3,6 +3,7 @@
 //! Every number of a run is a function of the global sample, so that a run of one process and of several follow the same
 //! path; what differs is the order in which gradients are added.
 
+mod buffers;
 mod exchange;
 mod group;
 mod launched;

@@ -10,7 +10,7 @@ use std::{
 use burn::{module::Module, tensor::DType};
 use cogview4_model::CogView4Transformer;
 
-use super::{Group, exchange::ExchangeTimes, group::Pending, transport::Transport};
+use super::{Group, buffers::Buffer, exchange::ExchangeTimes, group::Pending, transport::Transport};
 use crate::{
     error::Result,
     optimizer::{AdamW, Gradients, Partition, block_index},
@@ -29,7 +29,7 @@ pub(crate) struct SharedStep<'a> {
 }
 
 /// A unit whose values are under way.
-type UnderWay = Option<(String, Pending<(Vec<u8>, Duration)>)>;
+type UnderWay = Option<(String, Pending<(Buffer, Duration)>)>;
 
 impl<'a> SharedStep<'a> {
     /// Makes step `number`, the first is 1, at a learning rate, of parameters in this type.
@@ -55,7 +55,8 @@ impl<'a> SharedStep<'a> {
         let mut under_way: UnderWay = None;
         for prefix in self.partition.order() {
             let own = gradients.split_off(prefix);
-            let mut sent = Vec::new();
+            let count = self.partition.unit(prefix).map_or(0, |unit| unit.counts()[self.partition.rank()]);
+            let mut sent = self.group.buffers().take(count * self.dtype.size());
             model = match block_index(prefix) {
                 Some(index) => model.map_block(index, |block| self.update(prefix, block, own, &mut sent)),
                 None => model.map_outside(|outside| self.update(prefix, outside, own, &mut sent)),
@@ -68,12 +69,11 @@ impl<'a> SharedStep<'a> {
     }
 
     /// Updates the own values of a unit, and gives their bytes in the order of the pieces.
-    fn update<M: Module>(&mut self, prefix: &str, part: M, own: Gradients, sent: &mut Vec<u8>) -> Result<M> {
+    fn update<M: Module>(&mut self, prefix: &str, part: M, own: Gradients, sent: &mut [u8]) -> Result<M> {
         let Some(unit) = self.partition.unit(prefix) else { return Ok(part) };
         let (rank, size) = (self.partition.rank(), self.dtype.size());
         let places: BTreeMap<&str, usize> =
             unit.places(rank..rank + 1).map(|(piece, place)| (piece.key.as_str(), place * size)).collect();
-        sent.resize(unit.counts()[rank] * size, 0);
         let write = |key: &str, values: &[u8]| {
             let place = places[key];
             sent[place..place + values.len()].copy_from_slice(values);
@@ -84,12 +84,13 @@ impl<'a> SharedStep<'a> {
     }
 
     /// Sends the own values of a unit.
-    fn begin(&self, prefix: &str, own: Vec<u8>) -> UnderWay {
+    fn begin(&self, prefix: &str, own: Buffer) -> UnderWay {
         let counts = self.partition.unit(prefix)?.counts();
         let counts: Vec<usize> = counts.into_iter().map(|count| count * self.dtype.size()).collect();
+        let buffers = self.group.buffers();
         let job = move |transport: &mut dyn Transport| {
             let start = Instant::now();
-            let mut all = vec![0; counts.iter().sum()];
+            let mut all = buffers.take(counts.iter().sum());
             transport.all_gather(&own, &mut all, &counts);
             (all, start.elapsed())
         };
