@@ -18,7 +18,7 @@ use super::{Group, group::end, transport::Transport};
 use crate::error::{Result, TrainError};
 
 /// A look at a request that takes longer than this has moved data.
-const MOVED: Duration = Duration::from_micros(20);
+const MOVED: Duration = Duration::from_micros(2);
 /// Looks, one right after another, before the thread begins to sleep between them.
 const LOOKS: u32 = 200;
 /// The longest sleep.

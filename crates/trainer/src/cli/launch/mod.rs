@@ -69,6 +69,7 @@ struct Launch {
     /// Processes that go on after a failure, and what each micro-batch of before is divided into.
     restart: (usize, usize),
     accumulation: usize,
+    output_dir: PathBuf,
 }
 
 /// Starts a run, and waits for its end.
@@ -90,7 +91,7 @@ impl Launch {
         let mut train = args.train.clone();
         train.lay_config_file()?;
         let accumulation = train.gradient_accumulation_steps.unwrap_or(1);
-        train.resolve()?;
+        let (config, _) = train.resolve()?;
         let missing = || TrainError::setting("num_processes", "give it, or a --config_file that has it");
         let processes = args.train.num_processes.or(num_processes).ok_or_else(missing)?;
         let machines = args.num_machines.or(num_machines).unwrap_or(1);
@@ -128,6 +129,7 @@ impl Launch {
             max_restarts: args.max_restarts.unwrap_or(0),
             restart: (again, processes / again),
             accumulation,
+            output_dir: config.output_dir,
         })
     }
 }

@@ -9,17 +9,26 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use cogview4_data::FolderLock;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Launch, arguments};
-use crate::distributed::mpi_library;
+use crate::{distributed::mpi_library, run::LOCK};
 
 /// The settings of Open MPI by which a cut link is noticed within seconds, where its defaults take minutes.
 const KEEPALIVE: [(&str, &str); 3] =
     [("oob_tcp_keepalive_time", "5"), ("oob_tcp_keepalive_intvl", "2"), ("oob_tcp_keepalive_probes", "3")];
+
+/// What the names of variables begin with that a run looks at.
+const CARRIED: [&str; 6] = ["HF_", "HUGGING_FACE_", "WANDB_", "RAYON_", "LD_LIBRARY_PATH", "RUST_"];
+
+/// How long the last processes of a run may take to be gone after its mpirun.
+const LAST_ONES: Duration = Duration::from_secs(60);
 
 /// Which MPI a program belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +101,10 @@ impl Kind {
                 }
                 if !hosts.is_empty() {
                     all.extend(["--host".into(), hosts]);
+                    all.extend(carried().flat_map(|name| ["-x".into(), name]));
                 }
             }
+            // It carries all variables by itself.
             Self::Mpich => {
                 if !hosts.is_empty() {
                     all.extend(["-hosts".into(), hosts]);
@@ -129,6 +140,7 @@ pub(super) fn run(launch: &Launch, command: Vec<OsString>) -> Result<()> {
         }
         let is_last = restart == launch.max_restarts || started.is_asked();
         ensure!(!is_last, "the run ended with {status}, after {restart} restarts");
+        wait_for_the_last(&launch.output_dir)?;
         let (again, times) = launch.restart;
         processes = again;
         for (flag, value) in [
@@ -189,6 +201,22 @@ impl Started {
         *self.process() = None;
         status
     }
+}
+
+/// Waits until nobody uses the output folder any more: mpirun may end before the last of its processes.
+fn wait_for_the_last(output_dir: &Path) -> Result<()> {
+    let start = Instant::now();
+    while output_dir.is_dir() && FolderLock::acquire(output_dir, LOCK)?.is_none() {
+        ensure!(start.elapsed() < LAST_ONES, "{}: a process of the run that failed is left", output_dir.display());
+        thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+/// The variables that processes on other machines need too.
+fn carried() -> impl Iterator<Item = String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter(|name| CARRIED.iter().any(|prefix| name.starts_with(prefix)))
 }
 
 /// Whether this is the administrator, to whom Open MPI does not start anything unless it is told to.
