@@ -1,7 +1,8 @@
 //! What measured runs say about a machine, and what that predicts of runs with other numbers of processes.
 //!
-//! The run of one process gives what computing takes, that of the next larger number what communication takes. Any
-//! further run is a prediction in full.
+//! Runs of one process give what computing takes, those of two sizes of a micro-batch also what of it each micro-batch
+//! takes whatever its size: weights are read, and their gradients written. The run of the next larger number gives what
+//! communication takes. Any further run is a prediction in full.
 
 use super::{
     hardware::Compute,
@@ -42,6 +43,9 @@ pub(crate) struct Calibration {
     /// else a sample takes.
     pub(crate) forward: f64,
     pub(crate) backward: f64,
+    /// Those of a micro-batch that come to those of its samples.
+    pub(crate) forward_each: f64,
+    pub(crate) backward_each: f64,
     pub(crate) update: f64,
     pub(crate) rest: f64,
     /// What computing takes of several processes over what it would if one process used all cores as well as they do.
@@ -60,6 +64,17 @@ impl Run {
     }
 }
 
+impl Calibration {
+    /// Seconds of a micro-batch.
+    fn forward_of(&self, run: &Run) -> f64 {
+        self.forward * run.samples as f64 + self.forward_each
+    }
+
+    fn backward_of(&self, run: &Run) -> f64 {
+        self.backward * run.samples as f64 + self.backward_each
+    }
+}
+
 impl Setting {
     /// Bytes that leave a process for all units.
     fn sent(&self, processes: usize) -> f64 {
@@ -71,12 +86,25 @@ impl Setting {
         if self.zero_stage == 2 { run.micro_batches as f64 } else { 1.0 }
     }
 
-    /// Learns from a run of one process, and from one of several where there is one.
-    pub(crate) fn calibrate(&self, alone: &Run, several: Option<&Run>) -> Calibration {
+    /// Learns from a run of one process, from another one with other micro-batches, and from one of several processes, where
+    /// there are any.
+    pub(crate) fn calibrate(&self, alone: &Run, other: Option<&Run>, several: Option<&Run>) -> Calibration {
         let rest = alone.step - alone.forward - alone.backward - alone.update;
+        // Seconds of a sample, and of a micro-batch beside them.
+        let line = |seconds: fn(&Run) -> f64| {
+            let of = |run: &Run| seconds(run) / run.micro_batches as f64;
+            let slope = other
+                .filter(|other| other.samples != alone.samples)
+                .map(|other| (of(alone) - of(other)) / (alone.samples as f64 - other.samples as f64));
+            let sample = slope.unwrap_or(of(alone) / alone.samples as f64).max(0.0);
+            (sample, (of(alone) - sample * alone.samples as f64).max(0.0))
+        };
+        let ((forward, forward_each), (backward, backward_each)) = (line(|run| run.forward), line(|run| run.backward));
         let mut found = Calibration {
-            forward: alone.forward / alone.samples(),
-            backward: alone.backward / alone.samples(),
+            forward,
+            backward,
+            forward_each,
+            backward_each,
             update: alone.update,
             rest: rest.max(0.0) / alone.samples(),
             split: 1.0,
@@ -86,7 +114,9 @@ impl Setting {
         };
         let Some(run) = several else { return found };
         let slowdown = self.compute.slowdown(run.processes);
-        found.split = run.forward / (found.forward * run.samples() * slowdown);
+        let computed = |run: &Run| run.forward + run.backward;
+        let whole = found.forward_of(run) + found.backward_of(run);
+        found.split = computed(run) / (whole * run.micro_batches as f64 * slowdown);
         let sent = self.sent(run.processes) * slowdown;
         found.exchange = sent * self.exchanges(run) / run.exchange;
         found.gather = sent / run.gather;
@@ -109,7 +139,7 @@ impl Setting {
     pub(crate) fn step(&self, calibration: &Calibration, run: &Run) -> Step {
         let slowdown = self.compute.slowdown(run.processes);
         let is_split = run.processes > 1;
-        let each = slowdown * run.samples as f64 * if is_split { calibration.split } else { 1.0 };
+        let each = slowdown * if is_split { calibration.split } else { 1.0 };
         let all = self.sizes.parameters() as f64;
         let parts: Vec<f64> = self.sizes.unit_parameters().iter().map(|&values| values as f64 / all).collect();
         let spread = |seconds: f64| parts.iter().map(|part| part * seconds).collect::<Vec<f64>>();
@@ -122,8 +152,8 @@ impl Setting {
         simulate(&Costs {
             micro_batches: run.micro_batches,
             exchanges_each: self.zero_stage == 2,
-            forward: calibration.forward * each,
-            backward: spread(calibration.backward * each),
+            forward: calibration.forward_of(run) * each,
+            backward: spread(calibration.backward_of(run) * each),
             exchange: spread(exchange),
             norm: 0.0,
             update: spread(calibration.update * owned * slowdown),
@@ -148,6 +178,8 @@ pub(crate) mod tests {
         Calibration {
             forward: 0.1,
             backward: 0.3,
+            forward_each: 0.05,
+            backward_each: 0.2,
             update: 0.2,
             rest: 0.01,
             split: 0.9,
@@ -158,15 +190,15 @@ pub(crate) mod tests {
     }
 
     /// A run as a machine would measure it.
-    fn run(setting: &Setting, processes: usize) -> Run {
-        let shape = Run { processes, samples: 2, micro_batches: 2, ..Run::default() };
+    fn run(setting: &Setting, processes: usize, samples: usize) -> Run {
+        let shape = Run { processes, samples, micro_batches: 2, ..Run::default() };
         let step = setting.step(&truth(), &shape);
         let slowdown = setting.compute.slowdown(processes);
         let split = if processes > 1 { truth().split } else { 1.0 };
         Run {
             step: setting.seconds(&truth(), &shape),
-            forward: 0.1 * 4.0 * slowdown * split,
-            backward: 0.3 * 4.0 * slowdown * split,
+            forward: (0.1 * samples as f64 + 0.05) * 2.0 * slowdown * split,
+            backward: (0.3 * samples as f64 + 0.2) * 2.0 * slowdown * split,
             update: 0.2,
             exchange: step.exchange,
             gather: step.gather,
@@ -176,9 +208,16 @@ pub(crate) mod tests {
 
     #[test]
     fn runs_give_back_what_they_were_made_with_and_predict_others() {
-        let [alone, two, four] = [1, 2, 4].map(|processes| run(&SETTING, processes));
-        let found = SETTING.calibrate(&alone, Some(&two));
-        let pairs = [(found.split, 0.9), (found.exchange, 1e9), (found.gather, 2e9), (found.stolen, 0.4)];
+        let [alone, two, four] = [1, 2, 4].map(|processes| run(&SETTING, processes, 2));
+        let found = SETTING.calibrate(&alone, Some(&run(&SETTING, 1, 6)), Some(&two));
+        let pairs = [
+            (found.split, 0.9),
+            (found.forward_each, 0.05),
+            (found.backward, 0.3),
+            (found.exchange, 1e9),
+            (found.gather, 2e9),
+            (found.stolen, 0.4),
+        ];
         assert!(pairs.iter().all(|(found, truth)| (found / truth - 1.0).abs() < 1e-6), "{found:?}");
         for run in [alone, two, four] {
             let ratio = run.step / SETTING.seconds(&found, &run);
@@ -202,16 +241,16 @@ pub(crate) mod tests {
 
     #[test]
     fn a_run_that_is_slower_than_predicted_is_seen() {
-        let [alone, two, four] = [1, 2, 4].map(|processes| run(&SETTING, processes));
-        let found = SETTING.calibrate(&alone, Some(&two));
+        let [alone, two, four] = [1, 2, 4].map(|processes| run(&SETTING, processes, 2));
+        let found = SETTING.calibrate(&alone, Some(&run(&SETTING, 1, 6)), Some(&two));
         let slower = Run { step: four.step * 1.3, ..four };
         assert!(slower.step / SETTING.seconds(&found, &slower) > 1.29);
     }
 
     #[test]
     fn one_run_alone_predicts_what_communicates_for_nothing() {
-        let alone = run(&SETTING, 1);
-        let found = SETTING.calibrate(&alone, None);
+        let alone = run(&SETTING, 1, 2);
+        let found = SETTING.calibrate(&alone, None, None);
         let two = Run { processes: 2, ..alone };
         assert!((SETTING.seconds(&found, &alone) / alone.step - 1.0).abs() < 1e-9);
         // Twice the samples on the same cores, and one update.

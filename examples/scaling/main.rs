@@ -38,7 +38,8 @@ struct Cli {
     /// Tokens of text a sample
     #[arg(long, default_value_t = 128)]
     max_sequence_length: usize,
-    /// `metrics.jsonl` of measured runs of 1, 2, 4, ... processes, in this order
+    /// `metrics.jsonl` of measured runs of 1, 2, 4, ... processes, in this order; two of one process with other micro-batches
+    /// tell what each takes beside its samples
     #[arg(long, num_args = 1..)]
     measured: Vec<PathBuf>,
     /// Samples of a micro-batch of one process of the measured runs: one number, or one for each run

@@ -53,10 +53,13 @@ fn median(mut values: Vec<f64>) -> f64 {
 /// # Errors
 /// No run of one process first, or one that does not say how long it computed.
 pub(crate) fn report(setting: &Setting, runs: &[Run]) -> Result<String> {
-    let (alone, others) = runs.split_first().context("--measured: no runs")?;
+    let alone = runs.first().context("--measured: no runs")?;
     let counts: Vec<usize> = runs.iter().map(|run| run.processes).collect();
-    let is_ordered = counts[0] == 1 && counts.is_sorted_by(|a, b| a < b);
-    ensure!(is_ordered, "--measured: files of 1, 2, 4, ... processes are needed in this order, given are {counts:?}");
+    let is_ordered = counts[0] == 1 && counts.is_sorted() && counts.iter().filter(|count| **count == 1).count() <= 2;
+    ensure!(
+        is_ordered,
+        "--measured: files of 1, 1, 2, 4, ... processes are needed in this order, given are {counts:?}"
+    );
     for run in runs {
         let computed = run.forward + run.backward;
         let has_computed = run.forward > 0.0 && run.backward > 0.0;
@@ -69,23 +72,25 @@ pub(crate) fn report(setting: &Setting, runs: &[Run]) -> Result<String> {
             run.step
         );
     }
-    let several = others.first();
+    let other = runs.get(1).filter(|run| run.processes == 1);
+    let several = runs.iter().find(|run| run.processes > 1);
     if let Some(run) = several {
         let has_sent = run.exchange > 0.0 && (run.gather > 0.0 || setting.zero_stage == 0);
         ensure!(has_sent, "the run of {}: no `exchange_seconds` or `gather_seconds`", run.processes);
     }
-    let found = setting.calibrate(alone, several);
+    let found = setting.calibrate(alone, other, several);
     let mut lines = vec![
         calibrated(&found),
         String::new(),
         "| processes | measured, s | predicted, s | measured / predicted | hidden, predicted | |".into(),
         "|---|---|---|---|---|---|".into(),
     ];
-    for (index, run) in runs.iter().enumerate() {
+    let first_of_several = several.map_or(1, |run| run.processes);
+    for run in runs {
         let predicted = setting.seconds(&found, run);
         let ratio = run.step / predicted;
-        let use_of = match index {
-            0 | 1 => "calibrated with",
+        let use_of = match run.processes {
+            processes if processes <= first_of_several => "calibrated with",
             _ if (ratio - 1.0).abs() <= TOLERANCE => "predicted, within 15 %",
             _ => "predicted, off by more than 15 %",
         };
@@ -99,10 +104,11 @@ pub(crate) fn report(setting: &Setting, runs: &[Run]) -> Result<String> {
 
 /// What was learned, in words.
 fn calibrated(found: &Calibration) -> String {
-    let Calibration { forward, backward, update, rest, split, exchange, gather, stolen } = *found;
+    let Calibration { forward, backward, forward_each, backward_each, update, rest, split, exchange, gather, stolen } =
+        *found;
     let alone = format!(
-        "One process alone: forward {forward:.4} s a sample, backward {backward:.4} s, rest {rest:.4} s, \
-         update {update:.4} s a step."
+        "One process alone: forward {forward_each:.4} s and {forward:.4} s a sample, backward {backward_each:.4} s and \
+         {backward:.4} s, rest {rest:.4} s, update {update:.4} s a step."
     );
     if !exchange.is_finite() {
         return alone;
