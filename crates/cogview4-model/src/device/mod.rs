@@ -59,6 +59,23 @@ impl DeviceSpec {
         Self::Wgpu { cpu: true },
     ];
 
+    /// The device of a process that is number `local_rank` of those of its machine: of devices with an index, the next ones.
+    ///
+    /// ```
+    /// use cogview4_model::DeviceSpec;
+    ///
+    /// assert_eq!(DeviceSpec::Cuda(0).of_process(3), DeviceSpec::Cuda(3));
+    /// assert_eq!(DeviceSpec::Flex.of_process(3), DeviceSpec::Flex);
+    /// ```
+    #[must_use]
+    pub fn of_process(self, local_rank: usize) -> Self {
+        match self {
+            Self::LibtorchCuda(index) => Self::LibtorchCuda(index + local_rank),
+            Self::Cuda(index) => Self::Cuda(index + local_rank),
+            other => other,
+        }
+    }
+
     /// Opens the device. On Linux, `libtorch` sets glibc to keep the memory of freed tensors for the next ones, unless
     /// the environment has a `MALLOC_` variable.
     ///

@@ -13,13 +13,14 @@ use crate::{
 pub(super) fn together(group: Group, run: impl FnOnce(&Group) -> Result<()>) -> Result<()> {
     let Err(error) = run(&group) else { return Ok(()) };
     if group.size() > 1 {
-        match (group.has_agreed(), group.is_first()) {
-            (true, true) => {}
-            (true, false) => {
-                drop(group);
-                std::process::exit(1);
-            }
-            (false, _) => group.abort(&format!("{error:#}")),
+        let is_others = group.is_told() || (group.has_agreed() && !group.is_first());
+        if is_others {
+            // Says good-bye to the others, or is ended by the one that fails.
+            drop(group);
+            std::process::exit(1);
+        }
+        if !group.has_agreed() {
+            group.abort(&format!("{error:#}"));
         }
     }
     Err(error)

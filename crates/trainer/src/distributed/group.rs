@@ -42,8 +42,10 @@ struct Inner {
     thread: Mutex<Option<JoinHandle<()>>>,
     /// Ends all processes, of this one with the status.
     abort: fn(i32),
-    /// Whether all processes have been told of an error.
+    /// Whether all processes know of the error that this one ends with.
     is_agreed: AtomicBool,
+    /// Whether this one only ends because another does, which tells why.
+    is_told: AtomicBool,
     buffers: Buffers,
 }
 
@@ -52,6 +54,13 @@ struct Place {
     rank: usize,
     size: usize,
     hosts: Vec<String>,
+}
+
+impl Place {
+    /// How many of the first processes are on this machine.
+    fn on_this_machine(&self, first: usize) -> usize {
+        self.hosts[..first].iter().filter(|host| **host == self.hosts[self.rank]).count()
+    }
 }
 
 struct NamedJob {
@@ -119,6 +128,7 @@ impl Group {
             thread: Mutex::new(Some(thread)),
             abort,
             is_agreed: AtomicBool::new(false),
+            is_told: AtomicBool::new(false),
             buffers: Buffers::default(),
         }))))
     }
@@ -140,10 +150,12 @@ impl Group {
 
     /// How many processes are on this machine.
     pub fn local_size(&self) -> usize {
-        self.0.as_ref().map_or(1, |inner| {
-            let Place { rank, hosts, .. } = &inner.place;
-            hosts.iter().filter(|host| **host == hosts[*rank]).count()
-        })
+        self.0.as_ref().map_or(1, |inner| inner.place.on_this_machine(inner.place.size))
+    }
+
+    /// The number of this process among those of this machine, from 0.
+    pub fn local_rank(&self) -> usize {
+        self.0.as_ref().map_or(0, |inner| inner.place.on_this_machine(inner.place.rank))
     }
 
     /// A process by number and host, for messages.
@@ -236,11 +248,24 @@ impl Group {
         self.0.as_ref().is_some_and(|inner| inner.is_agreed.load(Ordering::Relaxed))
     }
 
+    /// The error of a process that ends because another does.
+    pub(super) fn told_by(&self, rank: usize) -> TrainError {
+        if let Some(inner) = &self.0 {
+            inner.is_told.store(true, Ordering::Relaxed);
+        }
+        TrainError::Processes(format!("{} has failed", self.name_of(rank)))
+    }
+
+    /// Whether this process only ends because another does, which tells why.
+    pub(crate) fn is_told(&self) -> bool {
+        self.0.as_ref().is_some_and(|inner| inner.is_told.load(Ordering::Relaxed))
+    }
+
     /// Ends every process of the group because of an error of this one, with a line that names it, unless all know of the
     /// error: then each ends by itself. To be called by programs that return from `main` no more; one that would simply
     /// end waits for the others for ever.
     pub fn end_all(&self, error: impl std::fmt::Display) {
-        if !self.has_agreed() {
+        if !self.has_agreed() && !self.is_told() {
             self.abort(&error.to_string());
         }
     }

@@ -58,9 +58,7 @@ impl Group {
         };
         state.store(reached, Ordering::Release);
         match beats.and_then(Pending::wait) {
-            Some(End::Failed(rank)) if reached != FAILED => {
-                Err(TrainError::Processes(format!("{} has failed", self.name_of(rank))))
-            }
+            Some(End::Failed(rank)) if reached != FAILED => Err(self.told_by(rank)),
             Some(End::Stopped) => Err(TrainError::Stopped),
             _ => result,
         }

@@ -113,12 +113,14 @@ impl Trainer {
     }
 
     /// As [`stoppable`](Self::stoppable), of a process that trains with others: each calls this with the same settings and
-    /// data, and its own view of the group. The first writes, prints and calls back.
+    /// data, and its own view of the group. The first writes, prints and calls back; each has the next device of its
+    /// machine, where devices have an index.
     ///
     /// # Errors
     /// As [`new`](Self::new), and that another process has failed.
     pub fn in_group(config: TrainConfig, data: impl Into<TrainData>, stop: StopFlag, group: Group) -> Result<Self> {
         let (data, memory) = (data.into(), MemoryMeter::start());
+        let config = TrainConfig { device: config.device.of_process(group.local_rank()), ..config };
         let mut opened = setup::open(&config, &group, &stop)?;
         let planned = setup::check(&config, &mut opened, data.train.len(), &group);
         let setup::Planned { order, total_steps, config } = group.agree("checking the run", planned)?;
