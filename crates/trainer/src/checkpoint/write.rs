@@ -77,9 +77,11 @@ impl Writer<'_> {
             put_in_place(self.output_dir, &name)?;
             limit.map_or(Ok(()), |limit| remove_surplus(self.output_dir, (&target, state.step), limit))
         };
-        let made = self.group.first("making a checkpoint", &StopFlag::default(), || make(&files));
-        let written = made.and_then(|_| self.group.agree("writing a checkpoint", write(&mut files)));
-        let done = written.and_then(|()| self.group.first("completing a checkpoint", &StopFlag::default(), complete));
+        // What is begun is completed, whoever asks to stop meanwhile.
+        let never = StopFlag::default();
+        let made = self.group.first("making a checkpoint", &never, || make(&files));
+        let written = made.and_then(|_| self.group.each("writing a checkpoint", &never, || write(&mut files)));
+        let done = written.and_then(|()| self.group.first("completing a checkpoint", &never, complete));
         match done {
             Ok(_) => Ok(target),
             Err(error) => {
@@ -106,12 +108,13 @@ impl Writer<'_> {
             fs::create_dir_all(&temporary).map_err(TrainError::io(&temporary))?;
             Ok(files.create()?)
         };
-        let made = self.group.first("making the result", &StopFlag::default(), make);
-        let mut write = || {
+        let never = StopFlag::default();
+        let made = self.group.first("making the result", &never, make);
+        let write = || {
             write_slices(&mut files, optimizer.weight_slices(self.model, self.dtype), "")?;
             Ok(files.sync()?)
         };
-        let written = made.and_then(|_| self.group.agree("writing the result", write()));
+        let written = made.and_then(|_| self.group.each("writing the result", &never, write));
         let complete = || {
             self.model.save_config(self.output_dir)?;
             for path in files.paths() {
@@ -120,7 +123,7 @@ impl Writer<'_> {
             }
             sync_folder(self.output_dir).map_err(TrainError::io(self.output_dir))
         };
-        let done = written.and_then(|()| self.group.first("completing the result", &StopFlag::default(), complete));
+        let done = written.and_then(|()| self.group.first("completing the result", &never, complete));
         let _ = self.group.is_first().then(|| remove_if_there(&temporary));
         done.map(drop)
     }

@@ -4,7 +4,7 @@ use std::{ops::ControlFlow, path::Path};
 
 use crate::metrics::{StepMetrics, Validation};
 
-/// Called by a run. Breaking off finishes it as a signal does: with a checkpoint. `()` does nothing.
+/// Called by a run, of several processes by the first. Breaking off finishes it as a signal does: with a checkpoint. `()` does nothing.
 ///
 /// ```
 /// use std::ops::ControlFlow;

@@ -125,6 +125,10 @@ pub(super) fn check(config: &TrainConfig, opened: &mut Opened, rows: usize, grou
 
 /// What several processes cannot do.
 fn check_processes(config: &TrainConfig, group: &Group) -> Result<()> {
+    if !config.output_dir.is_dir() {
+        let reason = format!("{} is not there: all machines have to share it", config.output_dir.display());
+        return Err(TrainError::setting("output_dir", reason));
+    }
     if group.size() > 1 && config.recipe.optimizer_in_backward {
         let reason = "is of one process: several keep no more than their part of the gradients as it is";
         return Err(TrainError::setting("optimizer_in_backward", reason));

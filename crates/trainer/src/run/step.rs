@@ -41,19 +41,13 @@ impl Trainer {
         let samples = self.order.step(self.step);
         let Passed { model, loss, gradients, updated, took, exchanged } = self.pass(loader, &samples, (number, lr))?;
         let [loss] = self.group.sums("the loss", [loss]);
-        let check = |value: f64, what| match value.is_finite() {
-            true => Ok(()),
-            false => Err(TrainError::Diverged { step: number, what }),
-        };
-        check(loss, LOSS)?;
+        self.check_finite(loss.is_finite(), LOSS)?;
         let (model, updated, gathered) = match updated {
             Some(updated) => (model, updated, ExchangeTimes::default()),
             None => self.update(model, gradients, (number, lr))?,
         };
-        check(updated.grad_norm, NORM)?;
-        if !updated.is_finite {
-            return Err(TrainError::Diverged { step: number, what: "a weight or moment is" });
-        }
+        self.check_finite(updated.grad_norm.is_finite(), NORM)?;
+        self.check_finite(updated.is_finite, "a weight or moment is")?;
         self.model = Some(model);
         self.step = number;
         self.last_norm = recipe.optimizer_in_backward.then_some(updated.grad_norm as f32);
@@ -72,6 +66,14 @@ impl Trainer {
             update_seconds: updated.took.as_secs_f64(),
             processes: self.processes(exchanged, gathered),
         })
+    }
+
+    /// Refuses numbers of the step that is made, which are the same for every process.
+    fn check_finite(&self, is_finite: bool, what: &'static str) -> Result<()> {
+        match is_finite {
+            true => Ok(()),
+            false => self.group.agree("a step that diverged", Err(TrainError::Diverged { step: self.step + 1, what })),
+        }
     }
 
     /// What is measured where several processes train together.
@@ -97,18 +99,14 @@ impl Trainer {
         let (start, recipe) = (Instant::now(), &self.config.recipe);
         let Some(partition) = &self.partition else {
             let grad_norm = gradients.clip_norm(recipe.max_grad_norm);
-            if !grad_norm.is_finite() {
-                return Err(TrainError::Diverged { step: numbers.0, what: NORM });
-            }
+            self.check_finite(grad_norm.is_finite(), NORM)?;
             let (model, is_finite) = self.optimizer.step(numbers.0, numbers.1, model, gradients)?;
             let updated = Updated { grad_norm, is_finite, took: start.elapsed() };
             return Ok((model, updated, ExchangeTimes::default()));
         };
         let [square] = self.group.sums("the norm of the gradients", [gradients.norms().joint().powi(2)]);
         let grad_norm = square.sqrt();
-        if !grad_norm.is_finite() {
-            return Err(TrainError::Diverged { step: numbers.0, what: NORM });
-        }
+        self.check_finite(grad_norm.is_finite(), NORM)?;
         gradients.scale_to(recipe.max_grad_norm, grad_norm);
         let dtype = recipe.compute_dtype.dtype();
         let step = SharedStep::new(&self.group, partition, &mut self.optimizer, numbers, dtype);

@@ -142,6 +142,7 @@ fn what_is_wrong_for_all_is_one_line() {
         (2, &["--optimizer_in_backward", "--gradient_checkpointing"], "--optimizer_in_backward"),
         (2, &["--jsonl_for_train", "absent.jsonl"], "absent.jsonl"),
         (2, &["--fit", "1GiB"], "--fit"),
+        (2, &["--learning_rate", "1e300", "--output_dir", "diverged"], "not a finite number"),
     ] {
         let lines: Vec<String> = lines(&fails(train(&workplace, processes, flags)));
         assert!(lines.len() == 1 && lines[0].contains(culprit), "{culprit}: {lines:?}");
