@@ -15,6 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     buffers::Buffers,
+    host::{end, host},
     transport::{Transport, gather},
     watch::{Watch, Watched},
 };
@@ -109,7 +110,7 @@ impl Group {
             let (rank, size) = watched.place();
             watch.name("meeting the other processes");
             let host = host();
-            let late = move |line: String| end(abort, rank, &self::host(), &line);
+            let late = move |line: String| end(abort, rank, &super::host::host(), &line);
             Watch::start(&watch, limit, late);
             let hosts = gather(&mut watched, host.as_bytes());
             let hosts = hosts.into_iter().map(|host| String::from_utf8_lossy(&host).into_owned()).collect();
@@ -286,18 +287,4 @@ impl Drop for Inner {
             let _ = thread.join();
         }
     }
-}
-
-/// Prints a line and ends every process.
-pub(super) fn end(abort: fn(i32), rank: usize, host: &str, error: &str) {
-    cogview4_cli::note(&format!("error: rank {rank} on {host}: {error}"));
-    abort(1);
-}
-
-/// The name of this machine.
-pub(super) fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
-    name.filter(|name| !name.is_empty())
-        .or_else(|| std::env::var("HOSTNAME").ok())
-        .unwrap_or_else(|| "localhost".into())
 }

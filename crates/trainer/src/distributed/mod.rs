@@ -6,6 +6,7 @@
 mod buffers;
 mod exchange;
 mod group;
+mod host;
 mod launched;
 #[cfg(feature = "mpi")]
 mod mpi;

@@ -14,7 +14,11 @@ use mpi::{
     traits::{Communicator, CommunicatorCollectives},
 };
 
-use super::{Group, group::end, transport::Transport};
+use super::{
+    Group,
+    host::{end, host},
+    transport::Transport,
+};
 use crate::error::{Result, TrainError};
 
 /// A look at a request that takes longer than this has moved data.
@@ -55,7 +59,7 @@ pub(super) fn start(expected: usize, limit: Duration) -> Result<Group> {
         }
         let rank = world.rank() as usize;
         // A panic that leaves `main` would wait for the others for ever.
-        panic::set_hook(Box::new(move |panic| end(abort, rank, &super::group::host(), &panic.to_string())));
+        panic::set_hook(Box::new(move |panic| end(abort, rank, &host(), &panic.to_string())));
         Ok(Box::new(Mpi { world, _universe: universe }))
     };
     Group::start(engine, abort, limit)
