@@ -4,12 +4,12 @@
 #
 #   scripts/two_machines.sh up
 #   scripts/two_machines.sh run train_control_cogview4 launch --num_machines 2 --num_processes 4 --oversubscribe \
-#       --hostfile /tmp/two_machines/hosts --mpirun_args "$(scripts/two_machines.sh mpirun_args)" ...
+#       --hostfile target/two_machines/hosts --mpirun_args "$(scripts/two_machines.sh mpirun_args)" ...
 set -euo pipefail
-folder=/tmp/two_machines
+folder=$(cd "$(dirname "$0")/.." && pwd)/target/two_machines
 case "${1:-}" in
 up)
-    mkdir -p $folder
+    mkdir -p "$folder"
     for node in 0 1; do ip netns add node$node; done
     ip link add veth0 netns node0 type veth peer name veth1 netns node1
     for node in 0 1; do
@@ -17,9 +17,9 @@ up)
         ip -n node$node link set veth$node up
         ip -n node$node link set lo up
     done
-    printf '%s slots=2\n' 10.9.0.1 10.9.0.2 > $folder/hosts
+    printf '%s slots=2\n' 10.9.0.1 10.9.0.2 > "$folder/hosts"
     # What mpirun takes for ssh: a host name of its own, so that neither MPI takes both machines for one.
-    cat > $folder/agent.sh <<'AGENT'
+    cat > "$folder/agent.sh" <<'AGENT'
 #!/bin/sh
 while [ "${1#-}" != "$1" ]; do shift; done
 host=$1
@@ -27,7 +27,7 @@ shift
 node=$((${host##*.} - 1))
 exec ip netns exec node$node unshare --uts sh -c "hostname node$node; $*"
 AGENT
-    chmod +x $folder/agent.sh
+    chmod +x "$folder/agent.sh"
     ;;
 mpirun_args)
     echo "--mca plm_rsh_agent $folder/agent.sh --mca btl_tcp_if_include 10.9.0.0/24 --mca oob_tcp_if_include 10.9.0.0/24"
@@ -41,7 +41,7 @@ cut)
     ;;
 down)
     for node in 0 1; do ip netns del node$node; done
-    rm -rf $folder
+    rm -rf "$folder"
     ;;
 *)
     echo "usage: two_machines.sh up | run COMMAND... | mpirun_args | cut | down" >&2

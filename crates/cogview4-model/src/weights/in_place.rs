@@ -12,7 +12,7 @@ use memmap2::MmapOptions;
 
 use super::{
     LentMemory,
-    layout::{MAX_SHARD_BYTES, Shards, TensorLayout, header, in_order},
+    layout::{FileLayout, MAX_SHARD_BYTES, Shards, TensorLayout},
 };
 use crate::{
     error::{ModelError, Result},
@@ -60,7 +60,7 @@ impl WeightsInPlace {
         let mut weights = Self { files: Vec::new(), index, tensors: BTreeMap::new(), dtype };
         for (path, layouts) in shards {
             let file = AtomicFile::create(&path)?;
-            weights.map(&file, in_order(layouts)).map_err(|error| ModelError::write(&path, error))?;
+            weights.map(&file, layouts).map_err(|error| ModelError::write(&path, error))?;
             weights.files.push(file);
         }
         Ok(weights)
@@ -69,18 +69,14 @@ impl WeightsInPlace {
     /// Writes the header of a file and maps each of its tensors.
     #[expect(unsafe_code, reason = "memory-mapping a file is unsafe by definition")]
     fn map(&mut self, file: &AtomicFile, layouts: Vec<(String, TensorLayout)>) -> std::io::Result<()> {
-        let header = header(&layouts).map_err(std::io::Error::other)?;
+        let FileLayout { header, tensors, length } = FileLayout::new(layouts).map_err(std::io::Error::other)?;
         let mut file = file.file();
         file.write_all(&header)?;
-        let mut start = header.len() as u64;
-        let end = start + layouts.iter().map(|(_, layout)| layout.num_bytes() as u64).sum::<u64>();
-        reserve(file, end)?;
-        for (key, layout) in layouts {
-            let length = layout.num_bytes();
+        reserve(file, length)?;
+        for (key, start, layout) in tensors {
             // SAFETY: as every program that maps files, we rely on nobody changing or cutting the file meanwhile; its
             // name is known to nobody. Parts do not overlap.
-            let memory = unsafe { MmapOptions::new().offset(start).len(length).map_mut(file) }?;
-            start += length as u64;
+            let memory = unsafe { MmapOptions::new().offset(start).len(layout.num_bytes()).map_mut(file) }?;
             self.tensors.insert(key, (LentMemory::new(memory), layout.shape().to_vec()));
         }
         Ok(())

@@ -96,6 +96,30 @@ pub(super) fn header<T: HasLayout>(tensors: &[(String, T)]) -> Result<Vec<u8>, S
     Ok([(text.len() as u64).to_le_bytes().as_slice(), &text].concat())
 }
 
+/// A file before any value is in it: where each tensor goes.
+pub(super) struct FileLayout {
+    pub(super) header: Vec<u8>,
+    /// Each with the place of its first byte.
+    pub(super) tensors: Vec<(String, u64, TensorLayout)>,
+    /// Number of bytes of the file.
+    pub(super) length: u64,
+}
+
+impl FileLayout {
+    pub(super) fn new(tensors: Vec<(String, TensorLayout)>) -> Result<Self, SafeTensorError> {
+        let tensors = in_order(tensors);
+        let header = header(&tensors)?;
+        let mut length = header.len() as u64;
+        let place = |(key, layout): (String, TensorLayout)| {
+            let start = length;
+            length += layout.num_bytes() as u64;
+            (key, start, layout)
+        };
+        let tensors = tensors.into_iter().map(place).collect();
+        Ok(Self { header, tensors, length })
+    }
+}
+
 /// The files of a component.
 pub(super) struct Shards<T> {
     /// Each with its tensors.

@@ -9,7 +9,7 @@ use std::{
 
 use burn::tensor::{DType, TensorData};
 
-use super::layout::{MAX_SHARD_BYTES, Shards, TensorLayout, header, in_order};
+use super::layout::{FileLayout, MAX_SHARD_BYTES, Shards, TensorLayout};
 use crate::{
     error::{ModelError, Result},
     files::{reserve, write_atomic},
@@ -79,15 +79,11 @@ impl SlicedWeights {
     fn new(shards: Vec<(PathBuf, Vec<(String, TensorLayout)>)>, index: Option<(PathBuf, String)>) -> Result<Self> {
         let (mut files, mut tensors) = (Vec::new(), BTreeMap::new());
         for (number, (path, layouts)) in shards.into_iter().enumerate() {
-            let layouts = in_order(layouts);
-            let header = header(&layouts).map_err(|error| ModelError::write(&path, error))?;
-            let mut end = header.len() as u64;
-            for (key, layout) in layouts {
-                let place = Place { file: number, start: end, layout };
-                end += place.layout.num_bytes() as u64;
-                tensors.insert(key, place);
-            }
-            files.push(SlicedFile { path, header, length: end, file: None });
+            let file = FileLayout::new(layouts).map_err(|error| ModelError::write(&path, error))?;
+            let FileLayout { header, tensors: of_file, length } = file;
+            let place = |(key, start, layout)| (key, Place { file: number, start, layout });
+            tensors.extend(of_file.into_iter().map(place));
+            files.push(SlicedFile { path, header, length, file: None });
         }
         Ok(Self { files, index, tensors })
     }

@@ -296,6 +296,5 @@ fn a_mirror_that_names_the_hub_in_its_links_is_asked_for_the_next_page() {
         let next = r#"<https://huggingface.co/api/models/x/y/tree/main?recursive=true&cursor=two>; rel="next""#;
         Answer::new(200, serde_json::to_string(first).expect("JSON")).with("Link", next)
     });
-    let folder = fixture.hub().snapshot(&repo(), |_| true).expect("downloaded");
-    fixture.check_snapshot(&folder);
+    fixture.check_snapshot(&fixture.hub().snapshot(&repo(), |_| true).expect("downloaded"));
 }

@@ -176,8 +176,8 @@ impl StoredState {
             let key = format!("{prefix}{key}");
             // Other settings may train what was not trained before; its moments begin at zero.
             let is_new = config.allow_config_change && !self.has_moments(&key);
-            if config.recipe.is_trained(&key) && !is_new {
-                let extent = optimizer.extent(&key, shape.iter().product());
+            let extent = optimizer.extent(&key, shape.iter().product());
+            if config.recipe.is_trained(&key) && !is_new && !extent.values.is_empty() {
                 let moments = self.moments(&key, extent.whole)?;
                 let own = moments.map(|moment| moment.part(extent.values.clone()));
                 optimizer.restore(&key, &extent, own)?;

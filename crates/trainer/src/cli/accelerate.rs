@@ -48,8 +48,8 @@ const OFF: [&str; 9] = [
 
 /// What a run takes from the file, and what starts it.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct AccelerateConfig {
-    pub(super) processes: Processes,
+struct AccelerateConfig {
+    launch: LaunchConfig,
     mixed_precision: Option<String>,
     gradient_accumulation_steps: Option<usize>,
     gradient_clipping: Option<f64>,
@@ -62,7 +62,7 @@ pub(super) struct AccelerateConfig {
 
 /// Which processes make a run, on which machines.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Processes {
+pub(super) struct LaunchConfig {
     pub num_processes: Option<usize>,
     pub num_machines: Option<usize>,
     pub machine_rank: Option<usize>,
@@ -71,24 +71,23 @@ pub(super) struct Processes {
     pub hostfile: Option<PathBuf>,
 }
 
-impl Args {
-    /// Machines that the configuration file names.
-    ///
-    /// # Errors
-    /// As [`lay_config_file`](Self::lay_config_file).
-    pub(super) fn machines(&self) -> Result<usize> {
-        let config = self.config_file.as_deref().map(AccelerateConfig::read).transpose()?;
-        Ok(config.and_then(|config| config.processes.num_machines).unwrap_or(1))
-    }
+/// What a configuration file says beside what stands in for flags of a run.
+#[derive(Debug, Default)]
+pub(super) struct Laid {
+    /// What a person should know.
+    pub note: Option<String>,
+    pub launch: LaunchConfig,
+}
 
-    /// Lays the values of the configuration file under the flags that were given; gives what a person should know.
+impl Args {
+    /// Lays the values of the configuration file under the flags that were given.
     ///
     /// # Errors
     /// A file that cannot be read, and each value that cannot be used, by its key.
-    pub(super) fn lay_config_file(&mut self) -> Result<Option<String>> {
-        let Some(path) = self.config_file.take() else { return Ok(None) };
+    pub(super) fn lay_config_file(&mut self) -> Result<Laid> {
+        let Some(path) = self.config_file.take() else { return Ok(Laid::default()) };
         let config = AccelerateConfig::read(&path)?;
-        lay_under(&mut self.num_processes, config.processes.num_processes);
+        lay_under(&mut self.num_processes, config.launch.num_processes);
         lay_under(&mut self.zero_stage, config.zero_stage.map(|stage| stage.to_string()));
         lay_under(&mut self.mixed_precision, config.mixed_precision);
         lay_under(&mut self.gradient_accumulation_steps, config.gradient_accumulation_steps);
@@ -96,7 +95,7 @@ impl Args {
         lay_under(&mut self.optimizer_offload, config.optimizer_offload);
         lay_under(&mut self.scratch_dir, config.nvme_path);
         let note = format!("{}: without effect here: {}", path.display(), config.without_effect.join(", "));
-        Ok((!config.without_effect.is_empty()).then_some(note))
+        Ok(Laid { note: (!config.without_effect.is_empty()).then_some(note), launch: config.launch })
     }
 }
 
@@ -108,7 +107,7 @@ fn lay_under<T>(flag: &mut Option<T>, value: Option<T>) {
 }
 
 impl AccelerateConfig {
-    pub(super) fn read(path: &Path) -> Result<Self> {
+    fn read(path: &Path) -> Result<Self> {
         let fail = |reason: String| TrainError::setting("config_file", format!("{}: {reason}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
         Self::parse(&text).map_err(fail)
@@ -123,8 +122,8 @@ impl AccelerateConfig {
         if keys.get("deepspeed_config").is_none() && distributed == Some("DEEPSPEED") {
             return Err("distributed_type: `DEEPSPEED` needs a `deepspeed_config`".into());
         }
-        let processes = &config.processes;
-        match (distributed, processes.num_processes, processes.num_machines) {
+        let launch = &config.launch;
+        match (distributed, launch.num_processes, launch.num_machines) {
             (Some("NO"), Some(count @ 2..), _) => {
                 Err(format!("distributed_type: `NO` with num_processes {count}, write `DEEPSPEED` or `MULTI_CPU`"))
             }
@@ -159,17 +158,17 @@ impl AccelerateConfig {
                     Ok(())
                 }
             },
-            "num_processes" => count(value).map(|count| self.processes.num_processes = Some(count)),
-            "num_machines" => count(value).map(|count| self.processes.num_machines = Some(count)),
+            "num_processes" => count(value).map(|count| self.launch.num_processes = Some(count)),
+            "num_machines" => count(value).map(|count| self.launch.num_machines = Some(count)),
             "machine_rank" => match value.as_u64() {
                 Some(rank) => {
-                    self.processes.machine_rank = Some(rank as usize);
+                    self.launch.machine_rank = Some(rank as usize);
                     Ok(())
                 }
                 None => Err(format!("{value} is not a whole number")),
             },
             "main_process_ip" if !value.is_null() => {
-                text(value).map(|ip| self.processes.main_process_ip = Some(ip.to_owned()))
+                text(value).map(|ip| self.launch.main_process_ip = Some(ip.to_owned()))
             }
             "deepspeed_config" => self.take_deepspeed(value),
             _ => self.take_idle(key, value),
@@ -197,7 +196,7 @@ impl AccelerateConfig {
                 }),
                 "offload_optimizer_nvme_path" => text(value).map(|path| self.nvme_path = Some(path.into())),
                 "deepspeed_hostfile" if !value.is_null() => {
-                    text(value).map(|path| self.processes.hostfile = Some(path.into()))
+                    text(value).map(|path| self.launch.hostfile = Some(path.into()))
                 }
                 "zero_stage" => match value.as_u64() {
                     // Masters and moments are divided in any case: no number depends on it.

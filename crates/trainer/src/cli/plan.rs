@@ -17,8 +17,7 @@ use crate::{
 /// Flags that are out of range, or a pipeline or data set that cannot be opened. A plan that does not fit is none.
 pub fn plan(mut args: Args, output: &mut dyn Write) -> Result<TrainPlan> {
     let fit = args.fit;
-    let machines = args.machines()?;
-    args.lay_config_file()?;
+    let machines = args.lay_config_file()?.launch.num_machines.unwrap_or(1);
     let size = args.num_processes.unwrap_or(1).max(1);
     let processes = Processes { size, local: size.div_ceil(machines) };
     let (given, data) = args.resolve()?;

@@ -19,9 +19,7 @@ pub(super) fn together(group: Group, run: impl FnOnce(&Group) -> Result<()>) -> 
             drop(group);
             std::process::exit(1);
         }
-        if !group.has_agreed() {
-            group.abort(&format!("{error:#}"));
-        }
+        group.end_all(format!("{error:#}"));
     }
     Err(error)
 }
@@ -32,7 +30,7 @@ impl Args {
     pub(super) fn lay_processes(&mut self, group: &Group) -> TrainResult<Option<String>> {
         let file = self.config_file.clone();
         let is_flag = self.num_processes.is_some();
-        let note = self.lay_config_file()?;
+        let note = self.lay_config_file()?.note;
         let (started, wanted) = (group.size(), self.num_processes.unwrap_or(group.size()));
         if wanted != started {
             let are = if started == 1 { "1 is there" } else { &format!("{started} are there") };

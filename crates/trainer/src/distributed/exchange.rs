@@ -91,14 +91,13 @@ impl Exchange {
         while self.under_way.len() >= UNDER_WAY {
             self.wait_for_one();
         }
-        let what = format!("gradients of {}", if prefix.is_empty() { "what is outside the blocks" } else { prefix });
-        self.under_way.extend(self.group.begin(what, job));
+        self.under_way.extend(self.group.begin(format!("gradients of {}", name_of(prefix)), job));
     }
 
     /// Sends the gradients of every unit, in the order in which a backward pass has them.
     pub(crate) fn send_all(&mut self, gradients: &mut Gradients, round: &Round) {
         let partition = Arc::clone(&self.partition);
-        partition.order().iter().for_each(|prefix| self.send(prefix, gradients, round));
+        partition.units().for_each(|(prefix, _)| self.send(prefix, gradients, round));
     }
 
     /// The own part of the sums, once all is there.
@@ -117,6 +116,11 @@ impl Exchange {
         }
         self.times.waited += start.elapsed();
     }
+}
+
+/// A unit, by what its keys begin with, for messages.
+pub(super) fn name_of(prefix: &str) -> &str {
+    if prefix.is_empty() { "what is outside the blocks" } else { prefix }
 }
 
 /// Writes the pieces of every process one after another, in this type.

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
         mpsc::{Receiver, Sender, channel, sync_channel},
     },
@@ -16,7 +16,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     buffers::Buffers,
     host::{end, host},
-    transport::{Transport, gather},
+    transport::{Transport, gather, gather_equal},
     watch::{Watch, Watched},
 };
 use crate::error::{Result, TrainError};
@@ -39,8 +39,9 @@ pub struct Group(Option<Arc<Inner>>);
 #[derive(Debug)]
 struct Inner {
     place: Place,
-    jobs: Mutex<Option<Sender<NamedJob>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// There until the end, as is the thread that does them.
+    jobs: Option<Sender<NamedJob>>,
+    thread: Option<JoinHandle<()>>,
     /// Ends all processes, of this one with the status.
     abort: fn(i32),
     /// Whether all processes know of the error that this one ends with.
@@ -78,12 +79,6 @@ impl<R> Pending<R> {
     pub(crate) fn wait(self) -> R {
         self.0.recv().expect("invariant: the communicating thread lives as long as its group")
     }
-}
-
-/// What a process says at the end of a stage.
-#[derive(Debug, Serialize, serde::Deserialize)]
-struct Said {
-    error: Option<String>,
 }
 
 impl Group {
@@ -125,8 +120,8 @@ impl Group {
         let place = is_started.recv().map_err(|_| TrainError::Processes("the engine has panicked".into()))??;
         Ok(Self(Some(Arc::new(Inner {
             place,
-            jobs: Mutex::new(Some(jobs)),
-            thread: Mutex::new(Some(thread)),
+            jobs: Some(jobs),
+            thread: Some(thread),
             abort,
             is_agreed: AtomicBool::new(false),
             is_told: AtomicBool::new(false),
@@ -174,8 +169,8 @@ impl Group {
         let inner = self.0.as_ref()?;
         let (sender, receiver) = sync_channel(1);
         let job: Job = Box::new(move |transport| drop(sender.send(job(transport))));
-        let jobs = inner.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let sent = jobs.as_ref().expect("invariant: taken at the end only").send(NamedJob { what: what.into(), job });
+        let jobs = inner.jobs.as_ref().expect("invariant: taken at the end only");
+        let sent = jobs.send(NamedJob { what: what.into(), job });
         sent.expect("invariant: the communicating thread lives as long as its group");
         Some(Pending(receiver))
     }
@@ -185,20 +180,13 @@ impl Group {
         self.0.as_ref().map_or_else(Buffers::default, |inner| inner.buffers.clone())
     }
 
-    /// The bytes of every process; nothing where this one is alone.
-    fn gather_bytes(&self, what: &str, own: Vec<u8>) -> Vec<Vec<u8>> {
-        self.begin(what, move |transport| gather(transport, &own)).map_or_else(Vec::new, Pending::wait)
-    }
-
     /// What every process says, in their order; the own as it is, that of others through text, which may round the last
     /// digit of a number.
     pub(crate) fn gather<T: Serialize + DeserializeOwned>(&self, what: &str, own: T) -> Vec<T> {
-        if self.0.is_none() {
-            return vec![own];
-        }
         let text = serde_json::to_vec(&own).expect("invariant: plain data");
+        let Some(all) = self.begin(what, move |transport| gather(transport, &text)) else { return vec![own] };
         let read = |bytes: Vec<u8>| serde_json::from_slice(&bytes).expect("invariant: written by another process");
-        let mut all: Vec<T> = self.gather_bytes(what, text).into_iter().map(read).collect();
+        let mut all: Vec<T> = all.wait().into_iter().map(read).collect();
         all[self.rank()] = own;
         all
     }
@@ -208,24 +196,15 @@ impl Group {
         self.gather(what, own).swap_remove(0)
     }
 
-    /// Sums of all processes, added in their order.
-    pub(crate) fn sums<const N: usize>(&self, what: &str, own: [f64; N]) -> [f64; N] {
-        if self.0.is_none() {
-            return own;
-        }
-        let bytes = own.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let mut sums = [0.0; N];
-        for part in self.gather_bytes(what, bytes) {
-            for (sum, &bytes) in sums.iter_mut().zip(part.as_chunks().0) {
-                *sum += f64::from_le_bytes(bytes);
-            }
-        }
-        sums
+    /// The sum of all processes' values, added in their order.
+    pub(crate) fn sum(&self, what: &str, own: f64) -> f64 {
+        let all = self.begin(what, move |transport| gather_equal(transport, &own.to_le_bytes()));
+        all.map_or(own, |all| all.wait().as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).sum())
     }
 
     /// Whether it is so for any process.
     pub(crate) fn any(&self, what: &str, own: bool) -> bool {
-        self.sums(what, [f64::from(u8::from(own))])[0] > 0.0
+        self.sum(what, f64::from(u8::from(own))) > 0.0
     }
 
     /// The result, if every process has one; else an error for all, of which the first process tells.
@@ -235,13 +214,10 @@ impl Group {
     pub(crate) fn agree<T>(&self, what: &str, result: Result<T>) -> Result<T> {
         let Some(inner) = &self.0 else { return result };
         let error = result.as_ref().err().map(TrainError::line);
-        let all = self.gather(what, Said { error });
-        let Some(rank) = all.iter().position(|said| said.error.is_some()) else { return result };
+        let errors = self.gather(what, error).into_iter().enumerate();
+        let Some((rank, error)) = errors.filter_map(|(rank, error)| Some((rank, error?))).next() else { return result };
         inner.is_agreed.store(true, Ordering::Relaxed);
-        result.and_then(|_| {
-            let error = all[rank].error.clone().unwrap_or_default();
-            Err(TrainError::Processes(format!("{}: {error}", self.name_of(rank))))
-        })
+        result.and_then(|_| Err(TrainError::Processes(format!("{}: {error}", self.name_of(rank)))))
     }
 
     /// Whether all processes know of the error that this one ends with.
@@ -266,24 +242,16 @@ impl Group {
     /// error: then each ends by itself. To be called by programs that return from `main` no more; one that would simply
     /// end waits for the others for ever.
     pub fn end_all(&self, error: impl std::fmt::Display) {
-        if !self.has_agreed() && !self.is_told() {
-            self.abort(&error.to_string());
-        }
-    }
-
-    /// Ends every process with a line that names this one.
-    pub(crate) fn abort(&self, error: &str) {
-        if let Some(inner) = &self.0 {
-            end(inner.abort, inner.place.rank, &inner.place.hosts[inner.place.rank], error);
-        }
+        let Some(inner) = self.0.as_ref().filter(|_| !self.has_agreed() && !self.is_told()) else { return };
+        end(inner.abort, inner.place.rank, &inner.place.hosts[inner.place.rank], &error.to_string());
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         // The thread ends when there is nothing left to do; then the engine says good-bye to the others.
-        self.jobs.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+        self.jobs.take();
+        if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
     }

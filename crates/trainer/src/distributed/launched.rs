@@ -63,7 +63,7 @@ fn disagree((a, of_a): (&str, usize), (b, of_b): (&str, usize)) -> TrainError {
 #[cfg(feature = "mpi")]
 fn meet(size: usize, limit: Duration) -> Result<Group> {
     let group = super::mpi::start(size, limit)?;
-    super::threads_of_process(&group);
+    super::cores::take_own(&group);
     Ok(group)
 }
 

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Group, group::Pending, transport::gather};
+use super::{Group, group::Pending, transport::gather_equal};
 use crate::{
     error::{Result, TrainError},
     stop::StopFlag,
@@ -36,11 +36,12 @@ impl Group {
         let beats = self.begin(what, move |transport| {
             loop {
                 let own = own.load(Ordering::Acquire);
-                let all = gather(transport, &[own, u8::from(wish.is_requested())]);
+                let said = gather_equal(transport, &[own, u8::from(wish.is_requested())]);
+                let all = said.as_chunks::<2>().0;
                 if all.iter().any(|said| said[1] == 1) {
                     wish.request();
                 }
-                let is = |state: u8| move |said: &Vec<u8>| said[0] == state;
+                let is = |state: u8| move |said: &[u8; 2]| said[0] == state;
                 if let Some(rank) = all.iter().position(is(FAILED)) {
                     return Some(End::Failed(rank));
                 }
@@ -63,9 +64,7 @@ impl Group {
             _ => result,
         }
     }
-}
 
-impl Group {
     /// Has the first process do something while the others wait; it alone gets the result.
     ///
     /// # Errors

@@ -1,16 +1,17 @@
 //! Threads of one process as a group: several devices of a machine, each with a thread, without another engine.
 
 use std::{
-    sync::{Arc, Barrier, Mutex, PoisonError},
+    sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
 use super::{Group, transport::Transport};
 use crate::error::Result;
 
-/// What the threads share: what each sends.
+/// What the threads share.
 struct Shared {
-    sent: Mutex<Vec<Vec<u8>>>,
+    /// What each sends: a part for each thread, or one for all.
+    sent: Mutex<Vec<Vec<Vec<u8>>>>,
     barrier: Barrier,
 }
 
@@ -20,46 +21,39 @@ struct Local {
 }
 
 impl Local {
+    fn sent(&self) -> MutexGuard<'_, Vec<Vec<Vec<u8>>>> {
+        self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sends, waits for all, reads, and waits until all have read.
-    fn exchange(&self, send: &[u8], read: impl FnOnce(&[Vec<u8>])) {
-        let sent = || self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        sent()[self.rank] = send.to_vec();
+    fn exchange<'a>(&self, parts: Vec<Vec<u8>>, number: usize, mut receive: &'a mut [u8], counts: &[usize]) {
+        self.sent()[self.rank] = parts;
         self.shared.barrier.wait();
-        let all = sent().clone();
+        for (from, &count) in self.sent().iter().zip(counts) {
+            let (own, rest): (&'a mut [u8], &'a mut [u8]) = receive.split_at_mut(count);
+            own.copy_from_slice(&from[number]);
+            receive = rest;
+        }
         self.shared.barrier.wait();
-        read(&all);
     }
 }
 
 impl Transport for Local {
     fn place(&self) -> (usize, usize) {
-        (self.rank, self.shared.sent.lock().unwrap_or_else(PoisonError::into_inner).len())
+        (self.rank, self.sent().len())
     }
 
-    fn all_to_all(&mut self, send: &[u8], counts: &[usize], receive: &mut [u8], received: &[usize]) {
-        let (rank, _) = self.place();
-        let mut message = Vec::new();
-        counts.iter().for_each(|&count| message.extend((count as u64).to_le_bytes()));
-        message.extend(send);
-        self.exchange(&message, |all| {
-            let (mut end, size) = (0, all.len());
-            for (from, &expected) in all.iter().zip(received) {
-                let (lengths, values) = from.split_at(size * size_of::<u64>());
-                let lengths: Vec<usize> =
-                    lengths.as_chunks().0.iter().map(|&bytes| u64::from_le_bytes(bytes) as usize).collect();
-                let start: usize = lengths[..rank].iter().sum();
-                assert_eq!(lengths[rank], expected, "what is sent is what is expected");
-                receive[end..end + expected].copy_from_slice(&values[start..start + expected]);
-                end += expected;
-            }
-        });
+    fn all_to_all(&mut self, mut send: &[u8], counts: &[usize], receive: &mut [u8], received: &[usize]) {
+        let part = |&count: &usize| {
+            let (part, rest) = send.split_at(count);
+            send = rest;
+            part.to_vec()
+        };
+        self.exchange(counts.iter().map(part).collect(), self.rank, receive, received);
     }
 
     fn all_gather(&mut self, part: &[u8], all: &mut [u8], counts: &[usize]) {
-        self.exchange(part, |sent| {
-            assert!(sent.iter().map(Vec::len).eq(counts.iter().copied()), "what is sent is what is expected");
-            all.copy_from_slice(&sent.concat());
-        });
+        self.exchange(vec![part.to_vec()], 0, all, counts);
     }
 }
 

@@ -14,11 +14,17 @@ pub(crate) trait Transport {
     fn all_gather(&mut self, part: &[u8], all: &mut [u8], counts: &[usize]);
 }
 
+/// The parts of all processes one after another, of which each is as long.
+pub(super) fn gather_equal(transport: &mut dyn Transport, part: &[u8]) -> Vec<u8> {
+    let (_, size) = transport.place();
+    let mut all = vec![0; part.len() * size];
+    transport.all_gather(part, &mut all, &vec![part.len(); size]);
+    all
+}
+
 /// The parts of all processes, of any length each.
 pub(super) fn gather(transport: &mut dyn Transport, part: &[u8]) -> Vec<Vec<u8>> {
-    let (_, size) = transport.place();
-    let mut lengths = vec![0; size * size_of::<u64>()];
-    transport.all_gather(&(part.len() as u64).to_le_bytes(), &mut lengths, &vec![size_of::<u64>(); size]);
+    let lengths = gather_equal(transport, &(part.len() as u64).to_le_bytes());
     let lengths = lengths.as_chunks().0.iter().map(|&bytes| u64::from_le_bytes(bytes) as usize);
     let counts: Vec<usize> = lengths.collect();
     let mut all = vec![0; counts.iter().sum()];

@@ -3,23 +3,28 @@
 use std::{
     collections::BTreeMap,
     ops::Range,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use burn::{module::Module, tensor::DType};
 use cogview4_model::CogView4Transformer;
 
-use super::{Group, buffers::Buffer, exchange::ExchangeTimes, group::Pending, transport::Transport};
+use super::{
+    Group,
+    buffers::Buffer,
+    exchange::{ExchangeTimes, name_of},
+    group::Pending,
+    transport::Transport,
+};
 use crate::{
     error::Result,
-    optimizer::{AdamW, Gradients, Partition, block_index},
+    optimizer::{AdamW, Gradients, Partition, Unit, block_index},
 };
 
 /// A step of the optimiser that each process makes for what it owns.
 pub(crate) struct SharedStep<'a> {
     group: &'a Group,
-    partition: &'a Arc<Partition>,
+    partition: &'a Partition,
     optimizer: &'a mut AdamW,
     numbers: (usize, f64),
     dtype: DType,
@@ -29,13 +34,17 @@ pub(crate) struct SharedStep<'a> {
 }
 
 /// A unit whose values are under way.
-type UnderWay = Option<(String, Pending<(Buffer, Duration)>)>;
+struct UnderWay<'a> {
+    prefix: &'a str,
+    unit: &'a Unit,
+    values: Pending<(Buffer, Duration)>,
+}
 
 impl<'a> SharedStep<'a> {
     /// Makes step `number`, the first is 1, at a learning rate, of parameters in this type.
     pub(crate) fn new(
         group: &'a Group,
-        partition: &'a Arc<Partition>,
+        partition: &'a Partition,
         optimizer: &'a mut AdamW,
         numbers: (usize, f64),
         dtype: DType,
@@ -52,25 +61,34 @@ impl<'a> SharedStep<'a> {
         mut model: CogView4Transformer,
         mut gradients: Gradients,
     ) -> Result<(CogView4Transformer, bool, ExchangeTimes)> {
-        let mut under_way: UnderWay = None;
-        for prefix in self.partition.order() {
+        let partition = self.partition;
+        let mut under_way = None;
+        for (prefix, unit) in partition.units() {
             let own = gradients.split_off(prefix);
-            let count = self.partition.unit(prefix).map_or(0, |unit| unit.counts()[self.partition.rank()]);
-            let mut sent = self.group.buffers().take(count * self.dtype.size());
+            let mut sent = self.group.buffers().take(unit.counts()[partition.rank()] * self.dtype.size());
             model = match block_index(prefix) {
-                Some(index) => model.map_block(index, |block| self.update(prefix, block, own, &mut sent)),
-                None => model.map_outside(|outside| self.update(prefix, outside, own, &mut sent)),
+                Some(index) => model.map_block(index, |block| self.update((prefix, unit), block, own, &mut sent)),
+                None => model.map_outside(|outside| self.update((prefix, unit), outside, own, &mut sent)),
             }?;
-            let begun = self.begin(prefix, sent);
-            model = self.finish(model, std::mem::replace(&mut under_way, begun))?;
+            let begun = self.begin((prefix, unit), sent);
+            if let Some(before) = std::mem::replace(&mut under_way, begun) {
+                model = self.finish(model, before)?;
+            }
         }
-        model = self.finish(model, under_way)?;
+        if let Some(last) = under_way {
+            model = self.finish(model, last)?;
+        }
         Ok((model, self.is_finite, self.times))
     }
 
     /// Updates the own values of a unit, and gives their bytes in the order of the pieces.
-    fn update<M: Module>(&mut self, prefix: &str, part: M, own: Gradients, sent: &mut [u8]) -> Result<M> {
-        let Some(unit) = self.partition.unit(prefix) else { return Ok(part) };
+    fn update<M: Module>(
+        &mut self,
+        (prefix, unit): (&str, &Unit),
+        part: M,
+        own: Gradients,
+        sent: &mut [u8],
+    ) -> Result<M> {
         let (rank, size) = (self.partition.rank(), self.dtype.size());
         let places: BTreeMap<&str, usize> =
             unit.places(rank..rank + 1).map(|(piece, place)| (piece.key.as_str(), place * size)).collect();
@@ -84,9 +102,8 @@ impl<'a> SharedStep<'a> {
     }
 
     /// Sends the own values of a unit.
-    fn begin(&self, prefix: &str, own: Buffer) -> UnderWay {
-        let counts = self.partition.unit(prefix)?.counts();
-        let counts: Vec<usize> = counts.into_iter().map(|count| count * self.dtype.size()).collect();
+    fn begin(&self, (prefix, unit): (&'a str, &'a Unit), own: Buffer) -> Option<UnderWay<'a>> {
+        let counts: Vec<usize> = unit.counts().into_iter().map(|count| count * self.dtype.size()).collect();
         let buffers = self.group.buffers();
         let job = move |transport: &mut dyn Transport| {
             let start = Instant::now();
@@ -94,17 +111,16 @@ impl<'a> SharedStep<'a> {
             transport.all_gather(&own, &mut all, &counts);
             (all, start.elapsed())
         };
-        Some((prefix.to_owned(), self.group.begin(format!("weights of {prefix}"), job)?))
+        Some(UnderWay { prefix, unit, values: self.group.begin(format!("weights of {}", name_of(prefix)), job)? })
     }
 
     /// Writes the values of a unit to the model.
-    fn finish(&mut self, model: CogView4Transformer, under_way: UnderWay) -> Result<CogView4Transformer> {
-        let Some((prefix, pending)) = under_way else { return Ok(model) };
+    fn finish(&mut self, model: CogView4Transformer, under_way: UnderWay<'_>) -> Result<CogView4Transformer> {
+        let UnderWay { prefix, unit, values } = under_way;
         let start = Instant::now();
-        let (all, busy) = pending.wait();
+        let (all, busy) = values.wait();
         self.times.busy += busy;
         self.times.waited += start.elapsed();
-        let unit = self.partition.unit(&prefix).expect("invariant: a unit that was sent");
         let size = self.dtype.size();
         let mut places: BTreeMap<&str, Vec<(Range<usize>, usize)>> = BTreeMap::new();
         for (piece, place) in unit.places(0..self.group.size()) {
@@ -117,9 +133,9 @@ impl<'a> SharedStep<'a> {
             }
         };
         let optimizer = &mut *self.optimizer;
-        match block_index(&prefix) {
-            Some(index) => model.map_block(index, |block| Ok(optimizer.write_part(&prefix, block, write))),
-            None => model.map_outside(|outside| Ok(optimizer.write_part(&prefix, outside, write))),
+        match block_index(prefix) {
+            Some(index) => model.map_block(index, |block| Ok(optimizer.write_part(prefix, block, write))),
+            None => model.map_outside(|outside| Ok(optimizer.write_part(prefix, outside, write))),
         }
     }
 }

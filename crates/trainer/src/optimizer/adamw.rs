@@ -16,7 +16,8 @@ use super::{
     buffers::with_buffer,
     change::change,
     gradients::{CHUNK, Gradients, ScaledGradient},
-    state::{Chunks, Extent, State, StateOptions, Values},
+    state::{Chunks, State, StateOptions, Values},
+    stored::extent,
 };
 use crate::error::Result;
 
@@ -187,9 +188,7 @@ impl AdamW {
         let scalars = Scalars::new(config, number, learning_rate);
         let mut is_finite = Ok(true);
         let mut update = |key: &str, gradient: ScaledGradient, mut parameter: Values<'_>| {
-            let whole = parameter.len();
-            let values = partition.as_ref().map_or(0..whole, |partition| partition.own(key, whole));
-            let extent = Extent { values, whole };
+            let extent = extent(partition.as_deref(), key, parameter.len());
             assert_eq!(extent.values.len(), gradient.len(), "{key}");
             let own = parameter.part(extent.values.clone());
             match (state.lend((key, &extent), own, CHUNK, number), &mut is_finite) {

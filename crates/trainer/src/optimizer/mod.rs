@@ -19,7 +19,7 @@ pub(crate) use gradient_memory::GradientMemory;
 pub use gradients::Gradients;
 pub(crate) use gradients::Norms;
 pub use memory::StatePlace;
-pub(crate) use partition::{Partition, Piece, block_index, block_prefix};
+pub(crate) use partition::{Partition, Piece, Unit, block_index, block_prefix};
 pub use state::StateOptions;
 
 pub(crate) use gradients::CHUNK;

@@ -25,12 +25,10 @@ pub(crate) fn block_index(prefix: &str) -> Option<usize> {
 #[derive(Debug, Clone)]
 pub(crate) struct Partition {
     rank: usize,
-    /// By what their keys begin with.
-    units: BTreeMap<String, Unit>,
+    /// By what their keys begin with, in the order in which gradients are complete.
+    units: Vec<(String, Unit)>,
     /// Of each trained parameter, the number of its values and those that are owned here.
     trained: BTreeMap<String, (usize, Range<usize>)>,
-    /// In the order in which gradients are complete.
-    order: Vec<String>,
 }
 
 /// Parameters whose gradients are exchanged together.
@@ -96,22 +94,21 @@ impl Partition {
         blocks: usize,
         (rank, size): (usize, usize),
     ) -> Self {
-        let order: Vec<String> = (0..blocks).rev().map(block_prefix).chain([String::new()]).collect();
-        let mut by_unit: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+        let order = (0..blocks).rev().map(block_prefix).chain([String::new()]);
+        let mut units: Vec<_> = order.map(|prefix| (prefix, BTreeMap::new())).collect();
         let mut trained = BTreeMap::new();
         for (key, length) in parameters {
             trained.insert(key.clone(), (length, 0..0));
-            let prefix = order.iter().find(|prefix| key.starts_with(prefix.as_str()));
-            let prefix = prefix.expect("invariant: every key begins with nothing").clone();
-            by_unit.entry(prefix).or_default().insert(key, length);
+            let unit = units.iter_mut().find(|(prefix, _)| key.starts_with(prefix.as_str()));
+            unit.expect("invariant: every key begins with nothing").1.insert(key, length);
         }
+        units.retain(|(_, parameters)| !parameters.is_empty());
         let unit = |(prefix, parameters)| (prefix, Unit::new(&parameters, size));
-        let units: BTreeMap<String, Unit> = by_unit.into_iter().map(unit).collect();
-        for piece in units.values().flat_map(|unit| unit.part(rank)) {
+        let units: Vec<(String, Unit)> = units.into_iter().map(unit).collect();
+        for piece in units.iter().flat_map(|(_, unit)| unit.part(rank)) {
             trained.entry(piece.key.clone()).and_modify(|(_, own)| *own = piece.values.clone());
         }
-        let order = order.into_iter().filter(|prefix| units.contains_key(prefix)).collect();
-        Self { rank, units, trained, order }
+        Self { rank, units, trained }
     }
 
     /// The number of this process.
@@ -134,12 +131,12 @@ impl Partition {
 
     /// The parameters whose keys begin so; `None` where none of them is trained.
     pub(crate) fn unit(&self, prefix: &str) -> Option<&Unit> {
-        self.units.get(prefix)
+        self.units().find(|(of, _)| *of == prefix).map(|(_, unit)| unit)
     }
 
-    /// What the keys of each unit begin with, in the order in which their gradients are complete.
-    pub(crate) fn order(&self) -> &[String] {
-        &self.order
+    /// The units with what their keys begin with, in the order in which their gradients are complete.
+    pub(crate) fn units(&self) -> impl Iterator<Item = (&str, &Unit)> {
+        self.units.iter().map(|(prefix, unit)| (prefix.as_str(), unit))
     }
 }
 
@@ -187,7 +184,7 @@ mod tests {
         let keys = ["proj_out.bias", "transformer_blocks.1.a", "transformer_blocks.10.a", "transformer_blocks.2.a"];
         let partition = Partition::new(keys.map(|key| (key.to_string(), 1)), 11, (0, 1));
         let order = ["transformer_blocks.10.", "transformer_blocks.2.", "transformer_blocks.1.", ""];
-        assert_eq!(partition.order(), order);
+        assert!(partition.units().map(|(prefix, _)| prefix).eq(order));
         assert_eq!(partition.own("proj_out.bias", 1), 0..1);
         assert_eq!(partition.own("not trained", 7), 0..7);
     }

@@ -9,7 +9,7 @@ use burn::{
 use cogview4_model::weights::{TensorSource, parameter_shapes, parameter_sources};
 
 use super::{
-    AdamW,
+    AdamW, Partition,
     state::{BLOCK, Extent, MOMENTS, StoredMoment, moment_layouts},
 };
 use crate::error::Result;
@@ -28,8 +28,7 @@ pub(crate) struct Slice<'a> {
 impl AdamW {
     /// The values of a parameter whose state is here.
     pub(crate) fn extent(&self, key: &str, whole: usize) -> Extent {
-        let values = self.partition.as_ref().map_or(0..whole, |partition| partition.own(key, whole));
-        Extent { values, whole }
+        extent(self.partition.as_deref(), key, whole)
     }
 
     /// All parameters, in the type that they are saved in.
@@ -68,7 +67,7 @@ impl AdamW {
 
     /// The own values of all moments.
     pub(crate) fn moment_slices(&self) -> Vec<Slice<'_>> {
-        self.state.slices(|key| self.partition.as_ref().map_or(0, |partition| partition.own(key, 0).start))
+        self.state.slices(|key| self.extent(key, 0).values.start)
     }
 
     /// Whether there are f32 values of parameters: where they are rounded at random, there are none.
@@ -78,10 +77,7 @@ impl AdamW {
 
     /// Puts own moments of a parameter back, as a checkpoint has them.
     pub(crate) fn restore(&mut self, key: &str, extent: &Extent, stored: [StoredMoment; 2]) -> Result<()> {
-        match extent.values.is_empty() {
-            true => Ok(()),
-            false => self.state.restore(key, extent, stored),
-        }
+        self.state.restore(key, extent, stored)
     }
 }
 
@@ -89,6 +85,8 @@ impl StoredMoment {
     /// Some of its values, in whole blocks.
     pub(crate) fn part(self, range: Range<usize>) -> Self {
         match self {
+            Self::Full(values) if range.len() == values.len() => Self::Full(values),
+            Self::Codes { codes, scales } if range.len() == codes.len() => Self::Codes { codes, scales },
             Self::Full(values) => Self::Full(values[range].to_vec()),
             Self::Codes { codes, scales } => {
                 let blocks = range.start / BLOCK..range.end.div_ceil(BLOCK);
@@ -96,6 +94,12 @@ impl StoredMoment {
             }
         }
     }
+}
+
+/// The values of a parameter whose state is here.
+pub(super) fn extent(partition: Option<&Partition>, key: &str, whole: usize) -> Extent {
+    let values = partition.map_or(0..whole, |partition| partition.own(key, whole));
+    Extent { values, whole }
 }
 
 /// Some values of a tensor, in its type.

@@ -40,7 +40,7 @@ impl Trainer {
         let lr = recipe.schedule.at(self.step, self.total_steps);
         let samples = self.order.step(self.step);
         let Passed { model, loss, gradients, updated, took, exchanged } = self.pass(loader, &samples, (number, lr))?;
-        let [loss] = self.group.sums("the loss", [loss]);
+        let loss = self.group.sum("the loss", loss);
         self.check_finite(loss.is_finite(), LOSS)?;
         let (model, updated, gathered) = match updated {
             Some(updated) => (model, updated, ExchangeTimes::default()),
@@ -104,8 +104,8 @@ impl Trainer {
             let updated = Updated { grad_norm, is_finite, took: start.elapsed() };
             return Ok((model, updated, ExchangeTimes::default()));
         };
-        let [square] = self.group.sums("the norm of the gradients", [gradients.norms().joint().powi(2)]);
-        let grad_norm = square.sqrt();
+        let own = gradients.norms().joint().powi(2);
+        let grad_norm = self.group.sum("the norm of the gradients", own).sqrt();
         self.check_finite(grad_norm.is_finite(), NORM)?;
         gradients.scale_to(recipe.max_grad_norm, grad_norm);
         let dtype = recipe.compute_dtype.dtype();

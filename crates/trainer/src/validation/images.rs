@@ -80,8 +80,8 @@ impl ValidationImages {
         })
     }
 
-    /// Generates and writes every picture of this share; nothing when `stop` is set meanwhile. Repeat `j` has the seed of the run
-    /// plus `j - 1`.
+    /// Generates and writes every picture of this share; nothing when `stop` is set meanwhile. Repeat `j` has the seed of
+    /// the run plus `j - 1`.
     pub(crate) fn generate(
         &self,
         (step, share): (usize, Share),

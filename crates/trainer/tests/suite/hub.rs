@@ -24,10 +24,15 @@ pub(crate) fn loopback() -> LoopbackHub {
 /// A command with the environment of this Hub, and a cache of its own.
 pub(crate) fn command(workplace: &Workplace, hub: &LoopbackHub, flags: &[&str]) -> Command {
     let mut command = workplace.command(flags);
+    with_hub(&mut command, workplace, hub);
+    command
+}
+
+/// Gives a command this Hub, and a cache of the workplace's own.
+pub(crate) fn with_hub(command: &mut Command, workplace: &Workplace, hub: &LoopbackHub) {
     let cache = workplace.path("hf");
     command.env("HF_ENDPOINT", hub.endpoint()).env("HF_HOME", cache).env("HF_TOKEN", "hf_verysecret");
     command.env_remove("HF_HUB_CACHE").env_remove("HF_HUB_OFFLINE");
-    command
 }
 
 const FLAGS: &[&str] = &[
@@ -84,45 +89,44 @@ fn names_are_downloaded_once_and_give_what_folders_give() {
     }
 }
 
-/// The training command of the reference's README with all of its flags and its configuration file, but for sizes of a
-/// small model and one process.
+/// The training command of the reference's README with all of its flags but the folder, with sizes of a small model.
+pub(crate) const README: &[&str] = &[
+    "--config_file=accelerate_ds.yaml",
+    "--offload",
+    "--pretrained_model_name_or_path=THUDM/CogView4-6B",
+    "--dataset_name=raulc0399/open_pose_controlnet",
+    "--mixed_precision=bf16",
+    "--train_batch_size=1",
+    "--dataloader_num_workers=16",
+    "--gradient_accumulation_steps=1",
+    "--gradient_checkpointing",
+    "--proportion_empty_prompts=0",
+    "--learning_rate=5e-5",
+    "--adam_weight_decay=1e-4",
+    "--report_to=wandb",
+    "--lr_scheduler=cosine",
+    "--lr_warmup_steps=2",
+    "--checkpointing_steps=2",
+    "--max_train_steps=4",
+    "--validation_steps=2",
+    "--validation_image",
+    "pose.png",
+    "--validation_prompt",
+    "two friends sitting by each other enjoying a day at the park, full hd, cinematic",
+    "--seed=0",
+    "--resolution=32",
+];
+
+/// With its configuration file, for one process.
 #[test]
 fn the_command_of_the_references_readme() {
     let (workplace, hub) = (Workplace::new(), loopback());
     fs::copy(workplace.path("0-edges.png"), workplace.path("pose.png")).unwrap();
     fs::copy(fixtures().join("training/accelerate.yaml"), workplace.path("accelerate_ds.yaml")).unwrap();
-    let flags = [
-        "--config_file=accelerate_ds.yaml",
-        "--offload",
-        "--pretrained_model_name_or_path=THUDM/CogView4-6B",
-        "--dataset_name=raulc0399/open_pose_controlnet",
-        "--output_dir=pose-control",
-        "--mixed_precision=bf16",
-        "--train_batch_size=1",
-        "--dataloader_num_workers=16",
-        "--gradient_accumulation_steps=1",
-        "--gradient_checkpointing",
-        "--proportion_empty_prompts=0",
-        "--learning_rate=5e-5",
-        "--adam_weight_decay=1e-4",
-        "--report_to=wandb",
-        "--lr_scheduler=cosine",
-        "--lr_warmup_steps=2",
-        "--checkpointing_steps=2",
-        "--max_train_steps=4",
-        "--validation_steps=2",
-        "--validation_image",
-        "pose.png",
-        "--validation_prompt",
-        "two friends sitting by each other enjoying a day at the park, full hd, cinematic",
-        "--seed=0",
-        "--resolution=32",
-    ];
     let train = || {
         let mut train = Command::new(env!("CARGO_BIN_EXE_train_control_cogview4"));
-        train.current_dir(workplace.path(".")).args(flags);
-        train.env("HF_ENDPOINT", hub.endpoint()).env("HF_HOME", workplace.path("hf")).env("HF_TOKEN", "hf_verysecret");
-        train.env_remove("HF_HUB_CACHE").env_remove("HF_HUB_OFFLINE");
+        train.current_dir(workplace.path(".")).args(README).arg("--output_dir=pose-control");
+        with_hub(&mut train, &workplace, &hub);
         train
     };
     succeeds(train());

@@ -12,8 +12,8 @@ fn every_key_of_the_reference_is_used_or_named() {
     assert_eq!((config.gradient_accumulation_steps, config.gradient_clipping), (Some(4), Some(0.5)));
     assert_eq!(config.optimizer_offload, Some(Offload::Cpu));
     assert_eq!(config.zero_stage, Some(ZeroStage::Two));
-    let processes = Processes { num_machines: Some(1), machine_rank: Some(0), ..Processes::default() };
-    assert_eq!(config.processes, Processes { num_processes: Some(1), ..processes });
+    let launch = LaunchConfig { num_machines: Some(1), machine_rank: Some(0), ..LaunchConfig::default() };
+    assert_eq!(config.launch, LaunchConfig { num_processes: Some(1), ..launch });
     let idle = ["offload_param_device", "gpu_ids", "main_training_function", "rdzv_backend", "same_network"];
     assert!(idle.iter().all(|key| config.without_effect.iter().any(|named| named == key)));
     assert_eq!(config.without_effect.len(), idle.len());
@@ -37,7 +37,7 @@ fn other_values_are_taken_too() {
     for (value, stage) in [(0, ZeroStage::One), (1, ZeroStage::One), (2, ZeroStage::Two)] {
         assert_eq!(parse("zero_stage: 2", &format!("zero_stage: {value}")).zero_stage, Some(stage));
     }
-    assert_eq!(parse("num_processes: 1", "num_processes: 8").processes.num_processes, Some(8));
+    assert_eq!(parse("num_processes: 1", "num_processes: 8").launch.num_processes, Some(8));
     assert_eq!(AccelerateConfig::parse("debug: false\n"), Ok(AccelerateConfig::default()));
 }
 

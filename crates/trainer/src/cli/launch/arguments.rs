@@ -2,29 +2,28 @@
 
 use std::ffi::OsString;
 
+use clap::{Arg, CommandFactory};
+
+use super::{Args, LaunchArgs};
+
 /// Flags of a launch that the run does not know, and whether a value follows.
-const OWN: [(&str, bool); 9] = [
-    ("--num_machines", true),
-    ("--machine_rank", true),
-    ("--main_process_ip", true),
-    ("--hostfile", true),
-    ("--oversubscribe", false),
-    ("--mpirun", true),
-    ("--mpirun_args", true),
-    ("--max_restarts", true),
-    ("--restart_processes", true),
-];
+fn own() -> Vec<(String, bool)> {
+    let (launch, run) = (LaunchArgs::command(), Args::command());
+    let is_own = |flag: &&Arg| run.get_arguments().all(|other| other.get_long() != flag.get_long());
+    let own = launch.get_arguments().filter(is_own);
+    own.filter_map(|flag| Some((format!("--{}", flag.get_long()?), flag.get_action().takes_values()))).collect()
+}
 
 /// The arguments of the run: those of the launch without its name and its own flags.
 pub(super) fn of_run(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut rest = arguments.into_iter();
-    let mut kept = Vec::new();
+    let (own, mut kept) = (own(), Vec::new());
     let mut is_launch = true;
     while let Some(argument) = rest.next() {
         let text = argument.to_string_lossy().into_owned();
         let name = text.split('=').next().unwrap_or_default();
-        match OWN.into_iter().find(|(own, _)| *own == name) {
-            Some((own, true)) if own == text => drop(rest.next()),
+        match own.iter().find(|(own, _)| own == name) {
+            Some((own, true)) if *own == text => drop(rest.next()),
             Some(_) => {}
             None if is_launch && text == "launch" => is_launch = false,
             None => kept.push(argument),

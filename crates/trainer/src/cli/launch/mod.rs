@@ -11,11 +11,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
-use super::{
-    Args,
-    accelerate::{AccelerateConfig, Processes},
-    with_flags,
-};
+use super::{Args, accelerate::LaunchConfig, with_flags};
 use crate::error::TrainError;
 
 /// The flags of a launch, beside those of the run.
@@ -66,9 +62,8 @@ struct Launch {
     mpirun: Option<PathBuf>,
     mpirun_args: Vec<String>,
     max_restarts: usize,
-    /// Processes that go on after a failure, and what each micro-batch of before is divided into.
+    /// Processes that go on after a failure, and micro-batches of each.
     restart: (usize, usize),
-    accumulation: usize,
     output_dir: PathBuf,
 }
 
@@ -85,15 +80,13 @@ pub fn launch(args: LaunchArgs) -> Result<()> {
 impl Launch {
     /// What the flags, and the file under them, say; the flags of the run are checked too.
     fn plan(args: &LaunchArgs) -> Result<Self, TrainError> {
-        let file = args.train.config_file.as_deref().map(AccelerateConfig::read).transpose()?;
-        let Processes { num_processes, num_machines, machine_rank, main_process_ip, hostfile } =
-            file.map(|file| file.processes).unwrap_or_default();
         let mut train = args.train.clone();
-        train.lay_config_file()?;
-        let accumulation = train.gradient_accumulation_steps.unwrap_or(1);
+        let LaunchConfig { num_machines, machine_rank, main_process_ip, hostfile, .. } =
+            train.lay_config_file()?.launch;
+        let num_processes = train.num_processes;
         let (config, _) = train.resolve()?;
         let missing = || TrainError::setting("num_processes", "give it, or a --config_file that has it");
-        let processes = args.train.num_processes.or(num_processes).ok_or_else(missing)?;
+        let processes = num_processes.ok_or_else(missing)?;
         let machines = args.num_machines.or(num_machines).unwrap_or(1);
         let rank = args.machine_rank.or(machine_rank).unwrap_or(0);
         if processes == 0 || machines == 0 || !processes.is_multiple_of(machines) {
@@ -127,8 +120,7 @@ impl Launch {
             mpirun: args.mpirun.clone(),
             mpirun_args: args.mpirun_args.iter().flat_map(|all| all.split_whitespace()).map(str::to_owned).collect(),
             max_restarts: args.max_restarts.unwrap_or(0),
-            restart: (again, processes / again),
-            accumulation,
+            restart: (again, config.recipe.gradient_accumulation_steps * (processes / again)),
             output_dir: config.output_dir,
         })
     }

@@ -4,7 +4,7 @@ use std::{
     ffi::OsString,
     os::unix::{fs::MetadataExt, process::CommandExt},
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Command, ExitStatus, Stdio},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -141,11 +141,11 @@ pub(super) fn run(launch: &Launch, command: Vec<OsString>) -> Result<()> {
         let is_last = restart == launch.max_restarts || started.is_asked();
         ensure!(!is_last, "the run ended with {status}, after {restart} restarts");
         wait_for_the_last(&launch.output_dir)?;
-        let (again, times) = launch.restart;
+        let (again, micro_batches) = launch.restart;
         processes = again;
         for (flag, value) in [
             ("--num_processes", again.to_string()),
-            ("--gradient_accumulation_steps", (launch.accumulation * times).to_string()),
+            ("--gradient_accumulation_steps", micro_batches.to_string()),
             ("--resume_from_checkpoint", "latest".into()),
         ] {
             command = arguments::with(&command, flag, &value);
@@ -190,13 +190,11 @@ impl Started {
     /// Runs this program as so many processes.
     fn run(&self, mpirun: &Path, arguments: &[OsString], command: &[OsString]) -> Result<ExitStatus> {
         let program = std::env::current_exe().context("looking for this program")?;
-        let mut mpirun_command = Command::new(mpirun);
-        mpirun_command.args(arguments).arg(program).args(command).stdin(Stdio::null());
         // A group of its own: a terminal's interrupt comes here, and from here as a wish to stop.
-        let child: Result<Child> =
-            mpirun_command.process_group(0).spawn().with_context(|| format!("starting {}", mpirun.display()));
-        let mut child = child?;
-        *self.process() = Pid::from_child(&child).into();
+        let mut run = Command::new(mpirun);
+        run.args(arguments).arg(program).args(command).stdin(Stdio::null()).process_group(0);
+        let mut child = run.spawn().with_context(|| format!("starting {}", mpirun.display()))?;
+        *self.process() = Some(Pid::from_child(&child));
         let status = child.wait().context("waiting for mpirun");
         *self.process() = None;
         status

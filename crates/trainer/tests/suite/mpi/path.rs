@@ -4,7 +4,7 @@ use std::{fs, process::Command};
 
 use super::{mpirun, succeeds, train};
 use crate::{
-    hub::{contains, loopback},
+    hub::{README, contains, loopback, with_hub},
     support::{Workplace, fixtures},
 };
 
@@ -57,40 +57,10 @@ fn the_command_of_the_references_readme_as_several_processes() {
         if !through_mpirun {
             program.args(["launch", "--oversubscribe"]);
         }
-        program.args([
-            "--config_file=accelerate_ds.yaml",
-            "--pretrained_model_name_or_path=THUDM/CogView4-6B",
-            "--dataset_name=raulc0399/open_pose_controlnet",
-            &format!("--output_dir={folder}"),
-            "--mixed_precision=bf16",
-            "--train_batch_size=1",
-            "--dataloader_num_workers=16",
-            "--gradient_accumulation_steps=1",
-            "--gradient_checkpointing",
-            "--proportion_empty_prompts=0",
-            "--learning_rate=5e-5",
-            "--adam_weight_decay=1e-4",
-            "--report_to=wandb",
-            "--lr_scheduler=cosine",
-            "--lr_warmup_steps=2",
-            "--checkpointing_steps=2",
-            "--max_train_steps=4",
-            "--validation_steps=2",
-            "--validation_image",
-            "pose.png",
-            "--validation_prompt",
-            "two friends sitting by each other enjoying a day at the park, full hd, cinematic",
-            "--offload",
-            "--seed=0",
-            "--resolution=32",
-        ]);
+        program.args(README).arg(format!("--output_dir={folder}"));
         let mut command = if through_mpirun { mpirun(&workplace, processes, &program) } else { program };
         command.current_dir(workplace.path(""));
-        command
-            .env("HF_ENDPOINT", hub.endpoint())
-            .env("HF_HOME", workplace.path("hf"))
-            .env("HF_TOKEN", "hf_verysecret");
-        command.env_remove("HF_HUB_CACHE").env_remove("HF_HUB_OFFLINE");
+        with_hub(&mut command, &workplace, &hub);
         let printed = succeeds(command);
         // The first process alone says what it has to say.
         assert_eq!(printed.matches("without effect here: ").count(), 1, "{printed}");
