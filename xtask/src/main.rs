@@ -1,7 +1,8 @@
 //! Project tasks. `cargo xtask ci` runs all that must hold for every commit, `backends` the part of it that looks at
-//! backends, `memory` that at the peaks of three trainings; `libtorch` installs libtorch and prints what to export;
-//! `loss-compare` holds two runs against each other.
+//! backends, `memory` that at the peaks of three trainings, `kills` that at runs that are killed; `libtorch` installs
+//! libtorch and prints what to export; `loss-compare` holds two runs against each other.
 
+mod kills;
 mod loss_compare;
 mod memory;
 
@@ -64,13 +65,35 @@ fn main() -> ExitCode {
             }
         }),
         Some("memory") => memory::check(),
+        Some("kills") => kill_runs(),
         Some("loss-compare") => compare_losses(),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };
     result.map_or_else(fail, |()| ExitCode::SUCCESS)
 }
 
-const USAGE: &str = "usage: cargo xtask ci | backends | memory | libtorch | loss-compare A B [--assert-equal]";
+const USAGE: &str = "usage: cargo xtask ci | backends | memory | libtorch | loss-compare A B [--assert-equal] | \
+                     kills N [--power] [--out FILE] [--seed S] [--minutes M]";
+/// Kills that `ci` makes, and those that are losses of power.
+const KILLS: [(usize, bool); 2] = [(20, false), (5, cfg!(target_os = "linux"))];
+
+fn kill_runs() -> Result<()> {
+    kills::check(&kills::Options::parse(std::env::args().skip(2)).context(USAGE)?)
+}
+
+/// Kills runs, and does not count those of an earlier call.
+fn kill_some() -> Result<()> {
+    let out = target()?.join("kills").join("ci.jsonl");
+    for (kills, power) in KILLS {
+        match std::fs::remove_file(&out) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("removing {}", out.display()));
+            }
+            _ => kills::check(&kills::Options { kills, power, out: Some(out.clone()), ..Default::default() })?,
+        }
+    }
+    Ok(())
+}
 
 #[expect(clippy::print_stdout, reason = "what was found is the answer")]
 fn compare_losses() -> Result<()> {
@@ -92,6 +115,7 @@ fn ci() -> Result<()> {
     std::fs::create_dir_all("target").context("creating `target`")?;
     CI.iter().try_for_each(|arguments| cargo(arguments, &[]))?;
     PROCESSES.iter().try_for_each(|arguments| cargo(arguments, &[]))?;
+    kill_some()?;
     memory::check()?;
     libtorch()?;
     let python = python()?;
