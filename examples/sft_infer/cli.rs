@@ -33,10 +33,10 @@ pub(crate) struct Cli {
     #[arg(long, default_value = "canny", value_parser = ["canny", "none"])]
     pub(crate) processor: String,
     /// Canny: gradients up to this are no edges
-    #[arg(long, default_value_t = 50.0)]
+    #[arg(long, default_value_t = 50.0, allow_hyphen_values = true)]
     pub(crate) low_threshold: f64,
     /// Canny: gradients above this are edges
-    #[arg(long, default_value_t = 200.0)]
+    #[arg(long, default_value_t = 200.0, allow_hyphen_values = true)]
     pub(crate) high_threshold: f64,
     /// Canny: short side when edges are looked for [default: the smaller of height and width]
     #[arg(long)]
@@ -60,7 +60,7 @@ pub(crate) struct Cli {
     #[arg(long, default_value_t = 50)]
     pub(crate) num_inference_steps: usize,
     /// Scale of the classifier-free guidance, off at 1 and below
-    #[arg(long, default_value_t = 3.5)]
+    #[arg(long, default_value_t = 3.5, allow_hyphen_values = true)]
     pub(crate) guidance_scale: f64,
     /// Number of pictures; their files get -1, -2, ... before the extension
     #[arg(long, default_value_t = 1)]

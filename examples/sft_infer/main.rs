@@ -7,8 +7,9 @@ use std::{process::ExitCode, time::Instant};
 
 use anyhow::{Context, Result, bail};
 use cogview4::hub::{Hub, Source};
+use cogview4::model::files::check_writable;
+use cogview4::model::memory::{MemoryMeter, name_cut_files};
 use cogview4::model::weights::{load_tensor, save_tensors};
-use cogview4::model::{files::check_writable, memory::MemoryMeter};
 use cogview4::pipeline::{PipelineLoader, check_image_output, numbered};
 use cogview4::{CannyDetector, CogView4ControlPipeline, Control, ControlRequest, demo};
 use cogview4::{load_image, open_image, save_image};
@@ -17,6 +18,7 @@ use cogview4_cli::{note, run_main};
 use self::cli::Cli;
 
 fn main() -> ExitCode {
+    name_cut_files();
     run_main(run)
 }
 

@@ -1,7 +1,10 @@
 //! What a drawing takes: shown, chosen by, and looked at before anything is loaded.
 
-use anyhow::{Result, bail, ensure};
+use std::io::{ErrorKind, Write, stdout};
+
+use anyhow::{Context, Result, bail, ensure};
 use cogview4::pipeline::plan::{DrawingPlan, DrawingSettings, Placement, Planner, WeightStorage};
+use cogview4::pipeline::{MAX_IMAGES, MAX_STEPS};
 use cogview4_cli::note;
 
 use super::Cli;
@@ -12,6 +15,12 @@ const TILE_MULTIPLE: usize = 64;
 /// Checks flags that need nothing else.
 pub(crate) fn check(cli: &Cli) -> Result<()> {
     ensure!(!cli.offload || cli.max_memory.is_none(), "--max_memory: --offload keeps as little as possible already");
+    for (flag, count, most) in [
+        ("--num_inference_steps", cli.num_inference_steps, MAX_STEPS),
+        ("--num_images_per_prompt", cli.num_images_per_prompt, MAX_IMAGES),
+    ] {
+        ensure!((1..=most).contains(&count), "{flag}: {count} is not from 1 to {most}");
+    }
     if let Some(side) = cli.vae_tiling {
         let fits = side > 0 && side.is_multiple_of(TILE_MULTIPLE);
         ensure!(fits, "--vae_tiling: {side} is not a multiple of {TILE_MULTIPLE}");
@@ -35,7 +44,6 @@ fn settings(cli: &Cli) -> DrawingSettings {
 }
 
 /// Prints the plan, and as the last line the plan for programs.
-#[expect(clippy::print_stdout, reason = "what was asked for")]
 pub(crate) fn show(cli: &Cli, planner: Planner) -> Result<()> {
     let settings = settings(cli);
     let planner = within(cli, planner).measured(&settings);
@@ -44,10 +52,13 @@ pub(crate) fn show(cli: &Cli, planner: Planner) -> Result<()> {
         (Some(_), Some(cheapest)) => cheapest.clone(),
         _ => planner.plan(&settings),
     };
-    println!("{}\n", planner.table(&plan));
-    println!("{}\n", planner.verdict(&plan, cheapest.as_ref()));
-    println!("{}", planner.json(&plan, cheapest.as_ref()));
-    Ok(())
+    let (table, verdict) = (planner.table(&plan), planner.verdict(&plan, cheapest.as_ref()));
+    let text = format!("{table}\n\n{verdict}\n\n{}\n", planner.json(&plan, cheapest.as_ref()));
+    match stdout().write_all(text.as_bytes()) {
+        // Who has read enough, `head` for instance, is no fault.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("standard output"),
+        _ => Ok(()),
+    }
 }
 
 /// The plan to draw by: that of the flags, or with `--fit` the cheapest.

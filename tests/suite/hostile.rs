@@ -11,23 +11,23 @@ use crate::{
 };
 
 /// A copy of a fixture pipeline that a test may break.
-struct Victim {
-    folder: tempfile::TempDir,
+pub(crate) struct Victim {
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Victim {
-    fn new(pipeline: &str) -> Self {
+    pub(crate) fn new(pipeline: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         copy(&fixtures().join(pipeline), &folder.path().join("pipeline"));
         Self { folder }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join("pipeline").join(name)
     }
 
     /// Changes a JSON file.
-    fn edit(&self, name: &str, change: impl FnOnce(&mut serde_json::Value)) {
+    pub(crate) fn edit(&self, name: &str, change: impl FnOnce(&mut serde_json::Value)) {
         let path = self.path(name);
         let mut value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         change(&mut value);
@@ -36,7 +36,7 @@ impl Victim {
 
     /// Runs one step with these flags and expects a refusal that names all the culprits.
     #[track_caller]
-    fn refuses(&self, flags: &[&str], culprits: &[&str]) {
+    pub(crate) fn refuses(&self, flags: &[&str], culprits: &[&str]) {
         let defaults = ["--pretrained_model_name_or_path", "pipeline", "--height", "64", "--width", "64"];
         let steps = ["--num_inference_steps", "1"];
         let overridden = |flag: &&[&str]| !flags.contains(&flag[0]);
@@ -61,7 +61,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Rewrites a safetensors file whose header text is changed; the data stays.
-fn edit_header(path: &Path, change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) {
+pub(crate) fn edit_header(path: &Path, change: impl FnOnce(&mut serde_json::Map<String, serde_json::Value>)) {
     let bytes = fs::read(path).unwrap();
     let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let mut header = serde_json::from_slice(&bytes[8..8 + length]).unwrap();

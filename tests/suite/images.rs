@@ -1,10 +1,6 @@
 //! Pillow's resize, and reading and writing of pictures.
 
-use std::{
-    io::{Read, Write},
-    net::TcpListener,
-    path::Path,
-};
+use std::path::Path;
 
 use cogview4::pipeline::{Filter, resize};
 use cogview4::{load_image, open_image, save_image};
@@ -40,29 +36,6 @@ fn not_one_byte_differs_from_pillow() {
         }
     }
     assert_eq!(compared, 26);
-}
-
-#[test]
-fn pictures_come_from_urls_too() {
-    let bytes = std::fs::read(fixtures().join("pillow").join("image.png")).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let shown = format!("{}/image.png", listener.local_addr().unwrap());
-    let url = format!("http://user:password@{shown}?signature=secret");
-    let server = std::thread::spawn(move || {
-        for status in ["200 OK", "404 Not Found"] {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut request = [0; 4096];
-            assert!(stream.read(&mut request).unwrap() > 0);
-            let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", bytes.len());
-            stream.write_all(head.as_bytes()).unwrap();
-            stream.write_all(&bytes).unwrap();
-        }
-    });
-    assert_eq!(load_image(&url).unwrap().dimensions(), (83, 61));
-    let error = load_image(&url).unwrap_err().to_string();
-    assert!(error.contains(&shown) && error.contains("404"), "{error}");
-    assert!(!error.contains("password") && !error.contains("secret"), "{error}");
-    server.join().unwrap();
 }
 
 #[test]

@@ -63,22 +63,33 @@ pub fn note(message: &str) {
 /// assert_eq!(cogview4_cli::one_line("error: a\n  b\u{1b}[2J"), r"error: a b\u{1b}[2J");
 /// ```
 pub fn one_line(message: &str) -> String {
-    let mut line = String::new();
-    for (index, word) in message.split_whitespace().enumerate() {
-        if index > 0 {
-            line.push(' ');
-        }
-        for character in word.chars() {
-            match character.is_control() {
-                true => line.extend(character.escape_default()),
-                false => line.push(character),
-            }
+    // No more is looked at than can be shown: a message may be a file's content.
+    let words: Vec<&str> = message.split_whitespace().take(MAX_CHARS).collect();
+    safe_line(&words.join(" "))
+}
+
+/// A line of a table as it is safe to print: control characters are escaped, and what is too long is cut; spaces stay.
+///
+/// ```
+/// assert_eq!(cogview4_cli::safe_line("a   b\u{1b}[2J"), r"a   b\u{1b}[2J");
+/// ```
+pub fn safe_line(line: &str) -> String {
+    let mut safe = String::new();
+    for character in line.chars().take(MAX_CHARS + 1) {
+        match character.is_control() || is_direction(character) {
+            true => safe.extend(character.escape_default()),
+            false => safe.push(character),
         }
     }
-    if line.chars().nth(MAX_CHARS).is_some() {
-        line = line.chars().take(MAX_CHARS - CUT.len()).chain(CUT.chars()).collect();
+    if safe.chars().nth(MAX_CHARS).is_some() {
+        safe = safe.chars().take(MAX_CHARS - CUT.len()).chain(CUT.chars()).collect();
     }
-    line
+    safe
+}
+
+/// Whether a character changes the direction of what follows, so that a line reads as another than it is.
+fn is_direction(character: char) -> bool {
+    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -95,6 +106,7 @@ mod tests {
     fn control_characters_are_escaped() {
         assert_eq!(one_line("\u{1b}]0;title\u{7}"), r"\u{1b}]0;title\u{7}");
         assert_eq!(one_line("\u{9b}2J\0\u{7f}"), r"\u{9b}2J\u{0}\u{7f}");
+        assert_eq!(one_line("a\u{202e}gnp.exe"), r"a\u{202e}gnp.exe");
         assert_eq!(one_line("pé 雪 \\ '"), "pé 雪 \\ '");
     }
 

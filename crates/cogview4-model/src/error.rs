@@ -26,12 +26,12 @@ pub enum ModelError {
         reason: String,
     },
     /// A file or folder cannot be read.
-    #[error("cannot read {path}: {source}", path = path.display())]
+    #[error("cannot read {path}: {cause}", path = path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// The operating system's answer.
-        source: std::io::Error,
+        /// The operating system's answer. No source: its message is in this one.
+        cause: std::io::Error,
     },
     /// A configuration file is broken.
     #[error("{path}: {reason}", path = path.display())]
@@ -84,6 +84,11 @@ pub enum ModelError {
 impl ModelError {
     pub(crate) fn bad_input(what: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::BadInput { what: what.into(), reason: reason.into() }
+    }
+
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        |cause| Self::Io { path, cause }
     }
 
     pub(crate) fn config(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {

@@ -12,8 +12,10 @@ use tempfile::NamedTempFile;
 use crate::error::{ModelError, Result};
 
 mod folder;
+mod outside;
 
 pub use folder::AtomicFolder;
+pub use outside::{MAX_CONFIG_BYTES, MAX_PICTURE_BYTES, MAX_TABLE_BYTES, open_regular, read_regular, read_text};
 
 /// Symbolic links that are followed one after another, as many as Linux does.
 const MAX_LINKS: usize = 40;
@@ -95,6 +97,17 @@ impl AtomicFile {
         file.persist(&place).map_err(|error| ModelError::write(&path, error.error))?;
         sync_folder(folder_of(&place)).map_err(|error| ModelError::write(&path, error))
     }
+}
+
+/// Puts a file in the place of another, as [`AtomicFile`] does: links stay, and what is no regular file is not replaced.
+///
+/// # Errors
+/// [`ModelError::Write`] names the place.
+pub fn move_to(from: &Path, path: &Path) -> Result<()> {
+    let place = place(path)?;
+    let fail = |error| ModelError::write(path, error);
+    fs::rename(from, &place).map_err(fail)?;
+    sync_folder(folder_of(&place)).map_err(fail)
 }
 
 /// Makes a file so long, with room for all of it: where it is mapped, writing to a full disk would be a signal.

@@ -9,6 +9,7 @@ pub mod activations;
 mod config_file;
 pub mod device;
 mod error;
+pub mod fence;
 pub mod files;
 pub mod memory;
 pub mod nn;

@@ -14,6 +14,9 @@ use crate::{
     error::{ModelError, Result},
 };
 
+/// A shifted noise level, which should be at most 1, may be rounded up to this.
+const MAX_SHIFTED: f32 = 1.0 + 1e-5;
+
 /// How the noise levels move with the size of the picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -88,8 +91,18 @@ impl FlowMatchEulerSchedulerConfig {
         for (field, set) in unsupported {
             config_file::check(!set, path, || format!("`{field}` is not supported"))?;
         }
-        config_file::check(config.num_train_timesteps > 0, path, || "`num_train_timesteps` is 0".into())?;
-        config_file::check(config.shift > 0.0, path, || format!("`shift` is {}, must be above 0", config.shift))?;
+        let sizes = [
+            ("num_train_timesteps", config.num_train_timesteps),
+            ("base_image_seq_len", config.base_image_seq_len.unwrap_or(1)),
+        ];
+        config_file::check_sizes(path, sizes, config_file::MAX_SIZE)?;
+        config_file::check_number(path, "shift", config.shift.into(), 1e-6..=1e6)?;
+        config_file::check_number(path, "base_shift", config.base_shift.unwrap_or(0.0), -100.0..=100.0)?;
+        config_file::check_number(path, "max_shift", config.max_shift.unwrap_or(0.0), -100.0..=100.0)?;
+        let terminal = config.shift_terminal.unwrap_or(0.0);
+        config_file::check(terminal.is_finite() && terminal < 1.0, path, || {
+            format!("`shift_terminal` is {terminal}, must be below 1")
+        })?;
         Ok(config)
     }
 
@@ -175,6 +188,11 @@ impl FlowMatchEulerScheduler {
         let mut sigmas: Vec<f32> = sigmas.iter().map(|&sigma| config.shift_sigma(sigma, image_seq_len)).collect();
         if let Some(terminal) = config.shift_terminal.filter(|terminal| *terminal != 0.0) {
             stretch_to_terminal(&mut sigmas, terminal)?;
+        }
+        // A shift by far too much for the size of the picture leaves no noise level, or more than all noise.
+        if let Some(sigma) = sigmas.iter().find(|sigma| !(**sigma > 0.0 && **sigma <= MAX_SHIFTED)) {
+            let reason = format!("the shift makes {sigma} of a noise level, which is not in (0, 1]");
+            return Err(ModelError::bad_input("scheduler", reason));
         }
         sigmas.push(0.0);
         Ok(Self { timesteps, sigmas })

@@ -14,6 +14,8 @@ use crate::{
 const SIDE_MULTIPLE: f64 = 64.0;
 /// Longer sides are refused.
 const MAX_SIDE: f64 = 32_768.0;
+/// So are pictures of more pixels: each takes about 20 bytes.
+const MAX_PIXELS: f64 = 134_217_728.0;
 
 /// Finds the edges of a picture, as control image.
 ///
@@ -102,7 +104,7 @@ fn short_side_to(image: &RgbImage, resolution: u32) -> Result<(u32, u32, bool), 
     let side = |side: f64| (side * factor / SIDE_MULTIPLE).round_ties_even() * SIDE_MULTIPLE;
     let (new_width, new_height) = (side(width), side(height));
     let fits = |side: f64| (1.0..=MAX_SIDE).contains(&side);
-    if !fits(new_width) || !fits(new_height) {
+    if !fits(new_width) || !fits(new_height) || new_width * new_height > MAX_PIXELS {
         return Err(format!("{resolution} would make a picture of {new_width} x {new_height} pixels"));
     }
     Ok((new_width as u32, new_height as u32, factor > 1.0))

@@ -26,6 +26,12 @@ pub enum PipelineError {
         /// What is wrong with it.
         reason: String,
     },
+    /// Values that are no finite numbers: weights that are broken, or settings that are out of all measure.
+    #[error("{what}: some values are not finite numbers: are the weights whole, and of this type?")]
+    NotFinite {
+        /// Of what the values are.
+        what: &'static str,
+    },
     /// The pipeline's folder, or a component in it, is not what is needed.
     #[error("{path}: {reason}", path = path.display())]
     Component {

@@ -1,8 +1,14 @@
 //! The GLM-4 tokenizer: `tokenizer.json`, with pads on the left up to a multiple of 16.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use cogview4_model::{
+    fence::fenced,
+    files::{MAX_CONFIG_BYTES, read_regular, read_text},
+};
+use serde_json::Value;
+use tokenizers::{Encoding, ModelWrapper, PostProcessor, Tokenizer, TruncationDirection};
 
 use crate::error::{PipelineError, Result};
 
@@ -24,6 +30,8 @@ const DEFAULT_PAD_TOKEN: &str = "<|endoftext|>";
 #[derive(Debug, Clone)]
 pub struct PromptTokenizer {
     tokenizer: Tokenizer,
+    /// `tokenizer.json`, for errors.
+    path: PathBuf,
     pad_token_id: u32,
     truncation: TruncationDirection,
     /// Number of tokens that every prompt gets in front.
@@ -50,12 +58,18 @@ impl PromptTokenizer {
         if !path.is_file() {
             return Err(PipelineError::component(path, "no such file"));
         }
-        let mut tokenizer = Tokenizer::from_file(&path)
-            .map_err(|error| PipelineError::component(&path, format!("not a valid tokenizer: {error}")))?;
+        let invalid = |reason: String| PipelineError::component(&path, format!("not a valid tokenizer: {reason}"));
+        let bytes = read_regular(&path, MAX_CONFIG_BYTES).map_err(|error| invalid(error.to_string()))?;
+        check_charsmap(&bytes).map_err(&invalid)?;
+        let tokenizer = fenced(|| Tokenizer::from_bytes(&bytes)).map_err(&invalid)?;
+        let mut tokenizer = tokenizer.map_err(|error| invalid(error.to_string()))?;
         tokenizer.with_padding(None);
-        tokenizer
-            .with_truncation(None)
-            .map_err(|error| PipelineError::component(&path, format!("not a valid tokenizer: {error}")))?;
+        tokenizer.with_truncation(None).map_err(|error| invalid(error.to_string()))?;
+        if let ModelWrapper::BPE(model) = tokenizer.get_model()
+            && model.dropout.is_some_and(|dropout| dropout > 0.0)
+        {
+            return Err(invalid("its `dropout` would make other tokens of the same prompt each time".into()));
+        }
         let config = read_config(&folder.join("tokenizer_config.json"))?;
         let pad_token = &config["pad_token"];
         let pad_token = pad_token.as_str().or(pad_token["content"].as_str()).unwrap_or(DEFAULT_PAD_TOKEN);
@@ -67,7 +81,10 @@ impl PromptTokenizer {
             _ => TruncationDirection::Right,
         };
         let special_tokens = tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
-        Ok(Self { tokenizer, pad_token_id, truncation, special_tokens })
+        let loaded = Self { tokenizer, path, pad_token_id, truncation, special_tokens };
+        // What is broken in a way that shows only in use is told here, and not in the middle of a run.
+        loaded.encode("a", loaded.special_tokens + PAD_MULTIPLE)?;
+        Ok(loaded)
     }
 
     /// Number of tokens that the tokenizer knows, special ones among them.
@@ -80,9 +97,7 @@ impl PromptTokenizer {
     /// # Errors
     /// A prompt that cannot be tokenized.
     pub fn count(&self, prompt: &str) -> Result<usize> {
-        let encoding = self.tokenizer.encode(prompt, false);
-        let encoding = encoding.map_err(|error| PipelineError::bad_input("prompt", error.to_string()))?;
-        Ok(encoding.len() + self.special_tokens)
+        Ok(self.tokenize(prompt)?.len() + self.special_tokens)
     }
 
     /// Tokenizes one prompt with its special tokens: cut to `max_sequence_length`, then padded on the left to a
@@ -91,31 +106,59 @@ impl PromptTokenizer {
     /// # Errors
     /// A maximum that leaves no room for the special tokens.
     pub fn encode(&self, prompt: &str, max_sequence_length: usize) -> Result<TokenizedPrompt> {
-        let fail = |reason: String| PipelineError::bad_input("prompt", reason);
         let room = max_sequence_length.saturating_sub(self.special_tokens);
         if room == 0 {
             let reason = format!("{max_sequence_length} leaves no room beside {} special tokens", self.special_tokens);
             return Err(PipelineError::bad_input("max_sequence_length", reason));
         }
-        let mut encoding = self.tokenizer.encode(prompt, false).map_err(|error| fail(error.to_string()))?;
+        let mut encoding = self.tokenize(prompt)?;
         if encoding.len() > room {
             tracing::warn!(max_sequence_length, tokens = encoding.len(), "the prompt was cut");
             encoding.truncate(room, 0, self.truncation);
         }
-        let encoding = self.tokenizer.post_process(encoding, None, true).map_err(|error| fail(error.to_string()))?;
+        let encoding = self.fenced(|| self.tokenizer.post_process(encoding, None, true))?;
         let ids = encoding.get_ids();
         let pads = ids.len().next_multiple_of(PAD_MULTIPLE) - ids.len();
         let ids = std::iter::repeat_n(self.pad_token_id, pads).chain(ids.iter().copied()).collect();
         Ok(TokenizedPrompt { ids, pads })
     }
+
+    /// The tokens of a prompt, without special ones.
+    fn tokenize(&self, prompt: &str) -> Result<Encoding> {
+        self.fenced(|| self.tokenizer.encode(prompt, false))
+    }
+
+    /// Calls the library, which panics where the file does not hold together.
+    fn fenced<T>(&self, call: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
+        let fail = |reason: String| PipelineError::component(&self.path, format!("not a valid tokenizer: {reason}"));
+        fenced(call).map_err(&fail)?.map_err(|error| PipelineError::bad_input("prompt", error.to_string()))
+    }
+}
+
+/// Looks at the tables of precompiled normalizers: the library takes as much room as their first word says.
+fn check_charsmap(bytes: &[u8]) -> Result<(), String> {
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let mut values = vec![&value["normalizer"]];
+    while let Some(value) = values.pop() {
+        if let Some(table) = value["precompiled_charsmap"].as_str() {
+            // Four characters are three bytes: the first word is in the first eight.
+            let head = BASE64_STANDARD.decode(table.get(..8).unwrap_or_default()).unwrap_or_default();
+            let words = head.first_chunk().map_or(u32::MAX, |word| u32::from_le_bytes(*word));
+            if words as usize > table.len() {
+                return Err("a table of its normalizer is shorter than it says".into());
+            }
+        }
+        values.extend(value["normalizers"].as_array().into_iter().flatten());
+    }
+    Ok(())
 }
 
 /// The configuration beside the tokenizer; null where there is none.
-fn read_config(path: &Path) -> Result<serde_json::Value> {
-    match std::fs::read_to_string(path) {
+fn read_config(path: &Path) -> Result<Value> {
+    match read_text(path, MAX_CONFIG_BYTES) {
         Ok(text) => serde_json::from_str(&text)
             .map_err(|error| PipelineError::component(path, format!("not valid JSON: {error}"))),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(serde_json::Value::Null),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
         Err(source) => Err(PipelineError::component(path, format!("cannot be read: {source}"))),
     }
 }

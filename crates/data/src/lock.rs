@@ -55,6 +55,10 @@ fn has_no_locks(error: &io::Error) -> bool {
 /// Opens a file to lock, and makes it where it is not there.
 pub(crate) fn open_lock_file(folder: &Path, name: &str) -> Result<File> {
     let path = folder.join(name);
+    // Opening a pipe would wait for who reads it.
+    if std::fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+        return Err(DataError::file(path, "not a regular file"));
+    }
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
     file.map_err(|error| DataError::file(path, error))
 }

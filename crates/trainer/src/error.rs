@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use cogview4_control_pipeline::PipelineError;
 use cogview4_data::DataError;
 use cogview4_hub::HubError;
-use cogview4_model::ModelError;
+use cogview4_model::{ModelError, files::sync_folder};
 
 /// Result of this crate.
 pub type Result<T, E = TrainError> = core::result::Result<T, E>;
@@ -73,12 +73,23 @@ pub enum TrainError {
         path: PathBuf,
     },
     /// Training went wrong; nothing of this step was written.
-    #[error("step {step}: {what} not a finite number: a lower learning rate may help")]
+    #[error(
+        "step {step}: {what} not a finite number ({}): try a lower `learning_rate`, a longer warm-up or a smaller \
+         `max_grad_norm`; {}",
+        measured(*loss, *grad_norm),
+        newest.as_ref().map_or("no checkpoint was written before".into(), |newest| format!("the newest good checkpoint is {newest}"))
+    )]
     Diverged {
         /// The step.
         step: usize,
         /// What is not a finite number.
         what: &'static str,
+        /// The loss of the step.
+        loss: f64,
+        /// The norm of its gradients, where it was known by then.
+        grad_norm: Option<f64>,
+        /// The checkpoint to go on from.
+        newest: Option<String>,
     },
     /// Processes that train together do not meet, or one of them has failed.
     #[error("{0}")]
@@ -114,7 +125,19 @@ impl TrainError {
     }
 }
 
-/// Makes a folder that a setting names, unless it is there.
+/// What is known of a step that diverged.
+fn measured(loss: f64, grad_norm: Option<f64>) -> String {
+    let norm = grad_norm.map_or(String::new(), |norm| format!(", gradient norm {norm:.4}"));
+    format!("loss {loss:.4}{norm}")
+}
+
+/// Makes a folder that a setting names, unless it is there; it lasts, whatever happens to the machine.
 pub(crate) fn make_folder(name: &'static str, folder: &Path) -> Result<()> {
-    std::fs::create_dir_all(folder).map_err(|error| TrainError::setting(name, format!("{}: {error}", folder.display())))
+    let fail = |error| TrainError::setting(name, format!("{}: {error}", folder.display()));
+    // What is new is in the folder above the first that is missing.
+    let new: Vec<&Path> = folder.ancestors().take_while(|folder| !folder.exists()).collect();
+    std::fs::create_dir_all(folder).map_err(fail)?;
+    let above = new.iter().filter_map(|folder| folder.parent());
+    let mut above = above.map(|folder| if folder == Path::new("") { Path::new(".") } else { folder });
+    above.try_for_each(sync_folder).map_err(fail)
 }

@@ -5,12 +5,22 @@
 //! `VmHWM`, counts both together.
 
 mod available;
+#[cfg(target_os = "linux")]
+mod cut;
 mod meter;
 mod trim;
 
 pub use available::available_bytes;
+#[cfg(target_os = "linux")]
+pub(crate) use cut::NamedMap;
+#[cfg(target_os = "linux")]
+pub use cut::name_cut_files;
 pub use meter::MemoryMeter;
 pub use trim::trim_heap;
+
+/// Does nothing on this system.
+#[cfg(not(target_os = "linux"))]
+pub fn name_cut_files() {}
 
 /// The process's own table.
 const STATUS: &str = "/proc/self/status";

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::{config_file, error::Result};
+use crate::{
+    config_file::{self, MAX_LAYERS, MAX_SIZE},
+    error::Result,
+};
 
 /// Sizes of a `GlmModel`; what a file leaves out has the default of transformers.
 #[derive(Debug, Clone, PartialEq)]
@@ -122,13 +125,14 @@ impl GlmConfig {
             ("vocab_size", self.vocab_size),
             ("hidden_size", self.hidden_size),
             ("intermediate_size", self.intermediate_size),
-            ("num_hidden_layers", self.num_hidden_layers),
+            ("num_attention_heads", self.num_attention_heads),
             ("num_key_value_heads", self.num_key_value_heads),
             ("head_dim", self.head_dim),
         ];
-        for (field, size) in sizes {
-            config_file::check(size > 0, path, || format!("`{field}` is 0"))?;
-        }
+        config_file::check_sizes(path, sizes, MAX_SIZE)?;
+        config_file::check_sizes(path, [("num_hidden_layers", self.num_hidden_layers)], MAX_LAYERS)?;
+        config_file::check_number(path, "rms_norm_eps", self.rms_norm_eps, 0.0..=1.0)?;
+        config_file::check_number(path, "rope_theta", self.rope_theta, 1.0..=1e12)?;
         config_file::check(self.num_attention_heads.is_multiple_of(self.num_key_value_heads), path, || {
             format!("{} key heads do not divide {} heads", self.num_key_value_heads, self.num_attention_heads)
         })?;

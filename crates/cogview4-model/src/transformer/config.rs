@@ -6,7 +6,10 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
 use super::CogView4Transformer;
-use crate::{config_file, error::Result};
+use crate::{
+    config_file::{self, MAX_LAYERS, MAX_SIZE},
+    error::Result,
+};
 
 /// Sizes of a CogView4 transformer; what a file leaves out has the default of diffusers 0.42.1.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -75,9 +78,10 @@ impl CogView4TransformerConfig {
             ("condition_dim", config.condition_dim),
             ("sample_size", config.sample_size),
         ];
-        for (field, size) in sizes {
-            config_file::check(size > 0, path, || format!("`{field}` is 0"))?;
-        }
+        config_file::check_sizes(path, sizes, MAX_SIZE)?;
+        config_file::check_sizes(path, [("num_layers", config.num_layers)], MAX_LAYERS)?;
+        config_file::check_sizes(path, config.rope_axes_dim.map(|size| ("rope_axes_dim", size)), MAX_SIZE)?;
+        config_file::check_sizes(path, [("pos_embed_max_size", config.pos_embed_max_size)], MAX_SIZE)?;
         config_file::check(config.attention_head_dim.is_multiple_of(4), path, || {
             format!("`attention_head_dim` is {}, must be a multiple of 4", config.attention_head_dim)
         })?;

@@ -6,7 +6,13 @@ use burn::tensor::Device;
 use serde::Deserialize;
 
 use super::AutoencoderKl;
-use crate::{config_file, error::Result};
+use crate::{
+    config_file::{self, MAX_LAYERS, MAX_SIZE},
+    error::Result,
+};
+
+/// Each level halves the side of a picture.
+const MAX_LEVELS: usize = 16;
 
 /// Sizes of an `AutoencoderKL`; what a file leaves out has the default of diffusers 0.42.1.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -96,12 +102,17 @@ impl AutoencoderKlConfig {
                 format!("`{field}` may only hold `{supported}`")
             })?;
         }
-        for (field, size) in [
+        let sizes = [
             ("in_channels", config.in_channels),
             ("out_channels", config.out_channels),
             ("latent_channels", config.latent_channels),
-        ] {
-            config_file::check(size > 0, path, || format!("`{field}` is 0"))?;
+            ("sample_size", config.tile_size()),
+        ];
+        config_file::check_sizes(path, sizes, MAX_SIZE)?;
+        config_file::check_sizes(path, [("layers_per_block", config.layers_per_block)], MAX_LAYERS)?;
+        config_file::check_sizes(path, [("the number of `block_out_channels`", levels)], MAX_LEVELS)?;
+        for &channels in &config.block_out_channels {
+            config_file::check_sizes(path, [("block_out_channels", channels)], MAX_SIZE)?;
         }
         for &channels in &config.block_out_channels {
             let divides = config.norm_num_groups > 0 && channels > 0 && channels.is_multiple_of(config.norm_num_groups);
@@ -109,8 +120,9 @@ impl AutoencoderKlConfig {
                 format!("`norm_num_groups` {} does not divide {channels} channels", config.norm_num_groups)
             })?;
         }
-        config_file::check(config.tile_size() > 0, path, || "`sample_size` is 0".into())?;
-        config_file::check(config.scaling_factor != 0.0, path, || "`scaling_factor` is 0".into())?;
+        // Latents are divided by it; a number that f32 cannot hold, or not well, gives pictures of nothing.
+        config_file::check_number(path, "scaling_factor", config.scaling_factor.abs(), 1e-6..=1e6)?;
+        config_file::check_number(path, "shift_factor", config.shift_factor.unwrap_or(0.0), -1e6..=1e6)?;
         Ok(config)
     }
 

@@ -68,8 +68,8 @@ pub fn convert_weights(files: &WeightFiles, folder: &Path, stem: &str, format: W
             continue;
         }
         let dtype = format.dtype.unwrap_or(own);
-        let read = move || files.read(key, dtype).expect("invariant: a float tensor that is there");
-        sources.push((key.to_owned(), TensorSource::new(dtype, entry.shape, read)));
+        let read = move || files.read(key, dtype);
+        sources.push((key.to_owned(), TensorSource::fallible(dtype, entry.shape, read)));
     }
     write_shards(sources, folder, stem, format.max_shard_bytes)
 }
@@ -78,11 +78,11 @@ pub fn convert_weights(files: &WeightFiles, folder: &Path, stem: &str, format: W
 fn int8_sources<'a>(files: &'a WeightFiles, key: &'a str) -> Result<[(String, TensorSource<'a>); 2]> {
     // Made once before anything is written, as there are values that have no codes; not kept, as that would be half of
     // the model.
-    let [rows, width] = files.read_int8(key, true)?.dims();
-    let read = move || files.read_int8(key, true).expect("invariant: it was read before");
-    let codes = move || TensorData::from_bytes_vec(read().codes_bytes().to_vec(), [rows, width], DType::I8);
+    let [rows, width] = files.read_int8(key, false)?.dims();
+    let read = move || files.read_int8(key, false);
+    let codes = move || Ok(TensorData::from_bytes_vec(read()?.codes_bytes().to_vec(), [rows, width], DType::I8));
     let blocks = [rows, width.div_ceil(BLOCK_VALUES)];
-    let scales = move || TensorData::from_bytes_vec(read().scales_bytes().to_vec(), blocks, DType::F16);
-    let codes = TensorSource::new(DType::I8, [rows, width], codes);
-    Ok([(key.to_owned(), codes), (scale_key(key), TensorSource::new(DType::F16, blocks, scales))])
+    let scales = move || Ok(TensorData::from_bytes_vec(read()?.scales_bytes().to_vec(), blocks, DType::F16));
+    let codes = TensorSource::fallible(DType::I8, [rows, width], codes);
+    Ok([(key.to_owned(), codes), (scale_key(key), TensorSource::fallible(DType::F16, blocks, scales))])
 }

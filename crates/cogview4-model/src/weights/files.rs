@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::{int8::scale_key, shard::Shard};
 use crate::{
     error::{ModelError, Result},
+    files::{MAX_CONFIG_BYTES, read_text},
     ops::{QuantizedMatrix, SharedBytes},
 };
 
@@ -37,7 +38,23 @@ pub(super) struct TensorEntry<'a> {
     /// The type as safetensors calls it.
     pub(super) dtype: String,
     pub(super) shape: &'a [usize],
-    pub(super) bytes: &'a [u8],
+    shard: &'a Shard,
+    info: &'a TensorInfo,
+}
+
+impl TensorEntry<'_> {
+    /// Number of its bytes.
+    pub(super) fn num_bytes(&self) -> usize {
+        self.shard.range(self.info).len()
+    }
+
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that was cut.
+    pub(super) fn bytes(&self) -> Result<Vec<u8>> {
+        self.shard.read_bytes(self.info)
+    }
 }
 
 #[derive(Deserialize)]
@@ -92,8 +109,7 @@ impl WeightFiles {
     }
 
     fn open_shards(&mut self, index_path: &Path) -> Result<()> {
-        let text =
-            std::fs::read_to_string(index_path).map_err(|source| ModelError::Io { path: index_path.into(), source })?;
+        let text = read_text(index_path, MAX_CONFIG_BYTES).map_err(ModelError::io(index_path))?;
         let index: ShardIndex = serde_json::from_str(&text)
             .map_err(|error| ModelError::weight_file(index_path, format!("not a valid index: {error}")))?;
         let names: BTreeSet<&String> = index.weight_map.values().collect();
@@ -143,7 +159,7 @@ impl WeightFiles {
         let shard = &self.shards[*self.keys.get(key)?];
         let info = &shard.tensors[key];
         let dtype = format!("{:?}", info.dtype);
-        Some(TensorEntry { path: &shard.path, dtype, shape: &info.shape, bytes: shard.bytes(info) })
+        Some(TensorEntry { path: &shard.path, dtype, shape: &info.shape, shard, info })
     }
 
     /// Reads a floating-point tensor in the type wanted, into memory of its own.

@@ -46,15 +46,17 @@ pub enum TensorDifference {
 ///
 /// let files = WeightFiles::open("CogView4-6B/transformer".as_ref(), "diffusion_pytorch_model")?;
 /// for tensor in summarize(&files) {
+///     let tensor = tensor?;
 ///     println!("{} {:?} {}", tensor.key, tensor.shape, tensor.hash);
 /// }
 /// # Ok::<(), cogview4_model::ModelError>(())
 /// ```
-pub fn summarize(files: &WeightFiles) -> impl Iterator<Item = TensorSummary> {
+pub fn summarize(files: &WeightFiles) -> impl Iterator<Item = Result<TensorSummary>> {
     files.keys().filter_map(|key| {
-        let TensorEntry { dtype, shape, bytes, .. } = files.entry(key)?;
-        let (key, num_bytes) = (key.to_owned(), bytes.len());
-        Some(TensorSummary { key, dtype, shape: shape.to_vec(), num_bytes, hash: blake3::hash(bytes) })
+        let entry = files.entry(key)?;
+        let (key, num_bytes, shape) = (key.to_owned(), entry.num_bytes(), entry.shape.to_vec());
+        let hash = entry.bytes().map(|bytes| blake3::hash(&bytes));
+        Some(hash.map(|hash| TensorSummary { key, dtype: entry.dtype, shape, num_bytes, hash }))
     })
 }
 
@@ -72,7 +74,7 @@ pub fn compare_tensor(files: [&WeightFiles; 2], key: &str) -> Result<Option<Tens
     if first.shape != second.shape {
         return Ok(Some(TensorDifference::Shape([first.shape.to_vec(), second.shape.to_vec()])));
     }
-    if first.dtype == second.dtype && first.bytes == second.bytes {
+    if first.dtype == second.dtype && first.bytes()? == second.bytes()? {
         return Ok(None);
     }
     let is_float = |entry: &TensorEntry<'_>| matches!(entry.dtype.as_str(), "F64" | "F32" | "F16" | "BF16");

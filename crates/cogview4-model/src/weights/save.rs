@@ -51,7 +51,7 @@ where
     writer.write_all(&header).map_err(|error| fail(&error))?;
     for (name, source) in sources {
         let shape = source.shape().to_vec();
-        let data = source.read();
+        let data = source.read()?;
         if data.shape().as_slice() != shape {
             return Err(fail(&format!("`{name}` has shape {:?}, announced was {shape:?}", data.shape().as_slice())));
         }

@@ -11,6 +11,8 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorInfo};
 
 use crate::{
     error::{ModelError, Result},
+    files::open_regular,
+    memory::NamedMap,
     ops::SharedBytes,
 };
 
@@ -23,7 +25,7 @@ pub(super) struct Shard {
     pub(super) path: PathBuf,
     pub(super) tensors: BTreeMap<String, TensorInfo>,
     file: File,
-    map: Arc<Mmap>,
+    map: Arc<MappedFile>,
     /// Where the data begins, after the header.
     data_start: usize,
 }
@@ -31,23 +33,18 @@ pub(super) struct Shard {
 impl Shard {
     #[expect(unsafe_code, reason = "memory-mapping a file is unsafe by definition")]
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let io = |source| ModelError::Io { path: path.into(), source };
-        let file = File::open(path).map_err(io)?;
+        let file = open_regular(path).map_err(ModelError::io(path))?;
         // SAFETY: the map is read-only; as every program that maps files, we rely on nobody truncating the file
         // while it is read.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        let (header_len, metadata) = SafeTensors::read_metadata(&map)
+        let map = unsafe { Mmap::map(&file) }.map_err(ModelError::io(path))?;
+        let map = MappedFile::new(map, path);
+        let (header_len, metadata) = SafeTensors::read_metadata(&map.map)
             .map_err(|error| ModelError::weight_file(path, format!("not a complete safetensors file: {error}")))?;
         let tensors = metadata.tensors().into_iter().map(|(key, info)| (key, info.clone())).collect();
         Ok(Self { path: path.into(), file, map: Arc::new(map), data_start: header_len + size_of::<u64>(), tensors })
     }
 
-    /// The bytes of a tensor, in the map.
-    pub(super) fn bytes(&self, info: &TensorInfo) -> &[u8] {
-        &self.map[self.range(info)]
-    }
-
-    fn range(&self, info: &TensorInfo) -> Range<usize> {
+    pub(super) fn range(&self, info: &TensorInfo) -> Range<usize> {
         let (start, end) = info.data_offsets;
         self.data_start + start..self.data_start + end
     }
@@ -56,7 +53,7 @@ impl Shard {
     pub(super) fn borrow(&self, info: &TensorInfo, dtype: DType) -> Option<TensorData> {
         let range = self.range(info);
         let is_same = float_dtype(info.dtype) == Some(dtype);
-        let is_aligned = self.map[range.clone()].as_ptr().addr().is_multiple_of(dtype.size());
+        let is_aligned = self.map.map[range.clone()].as_ptr().addr().is_multiple_of(dtype.size());
         (is_same && is_aligned && !range.is_empty()).then(|| {
             let part = bytes::Bytes::from_owner(Part { map: Arc::clone(&self.map), range });
             let bytes = Bytes::from_shared(part, AllocationProperty::File);
@@ -142,27 +139,46 @@ impl Shard {
                 std::io::ErrorKind::UnexpectedEof => {
                     ModelError::weight_file(&self.path, "is shorter than it was: somebody changed it while it was read")
                 }
-                _ => ModelError::Io { path: self.path.clone(), source },
+                _ => ModelError::io(&self.path)(source),
             }
         })
     }
 
     #[cfg(not(unix))]
     pub(super) fn read_at(&self, start: usize, buffer: &mut [u8]) -> Result<()> {
-        buffer.copy_from_slice(&self.map[start..start + buffer.len()]);
+        buffer.copy_from_slice(&self.map.map[start..start + buffer.len()]);
         Ok(())
+    }
+}
+
+/// The memory of a file; should the file be cut, it is named.
+#[derive(Debug)]
+struct MappedFile {
+    map: Mmap,
+    #[cfg(target_os = "linux")]
+    _name: NamedMap,
+}
+
+impl MappedFile {
+    #[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "there is no such signal"))]
+    fn new(map: Mmap, path: &Path) -> Self {
+        Self {
+            #[cfg(target_os = "linux")]
+            _name: NamedMap::new(&map, path),
+            map,
+        }
     }
 }
 
 /// A part of a map that a tensor can own.
 struct Part {
-    map: Arc<Mmap>,
+    map: Arc<MappedFile>,
     range: Range<usize>,
 }
 
 impl AsRef<[u8]> for Part {
     fn as_ref(&self) -> &[u8] {
-        &self.map[self.range.clone()]
+        &self.map.map[self.range.clone()]
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use burn::tensor::{DType, TensorData};
 
 use super::layout::{HasLayout, TensorLayout};
+use crate::error::Result;
 
 /// A tensor to write, as f32 or bf16, as codes (i8) and scales (f16) of a matrix in 8 bits, or as bytes (u8). Its values
 /// are made when they are written, and gone before those of the next tensor are made.
@@ -23,13 +24,22 @@ use super::layout::{HasLayout, TensorLayout};
 /// ```
 pub struct TensorSource<'a> {
     layout: TensorLayout,
-    read: Box<dyn FnOnce() -> TensorData + 'a>,
+    read: Box<dyn FnOnce() -> Result<TensorData> + 'a>,
 }
 
 impl<'a> TensorSource<'a> {
     /// A tensor of this shape; `read` makes its values when it is their turn. It is written as bf16, i8, f16 or u8
     /// where `dtype` is that, else as f32, and values of another type are converted.
     pub fn new(dtype: DType, shape: impl Into<Vec<usize>>, read: impl FnOnce() -> TensorData + 'a) -> Self {
+        Self::fallible(dtype, shape, || Ok(read()))
+    }
+
+    /// As [`new`](Self::new), of values that may not be there any more when it is their turn.
+    pub fn fallible(
+        dtype: DType,
+        shape: impl Into<Vec<usize>>,
+        read: impl FnOnce() -> Result<TensorData> + 'a,
+    ) -> Self {
         Self { layout: TensorLayout::new(dtype, shape.into()), read: Box::new(read) }
     }
 
@@ -49,8 +59,11 @@ impl<'a> TensorSource<'a> {
     }
 
     /// The values, in the type of the file.
-    pub fn read(self) -> TensorData {
-        (self.read)().convert_dtype(self.layout.dtype())
+    ///
+    /// # Errors
+    /// Those of what they are read from.
+    pub fn read(self) -> Result<TensorData> {
+        Ok((self.read)()?.convert_dtype(self.layout.dtype()))
     }
 }
 

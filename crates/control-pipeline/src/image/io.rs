@@ -7,7 +7,7 @@ use std::{
 };
 
 use ::image::{ImageFormat, RgbImage};
-use cogview4_model::files::{check_writable, write_atomic};
+use cogview4_model::files::{MAX_PICTURE_BYTES, check_writable, read_regular, write_atomic};
 
 use super::{
     decode_image,
@@ -44,7 +44,7 @@ pub fn load_image(location: &str) -> Result<RgbImage> {
 /// [`PipelineError::Image`] names the path.
 pub fn open_image(path: impl AsRef<Path>) -> Result<RgbImage> {
     let path = path.as_ref();
-    let bytes = std::fs::read(path).map_err(|error| image_error(path, error.to_string()))?;
+    let bytes = read_regular(path, MAX_PICTURE_BYTES).map_err(|error| image_error(path, error.to_string()))?;
     decode_image(bytes).map_err(|error| image_error(path, error.to_string()))
 }
 

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use burn::tensor::DType;
 use cogview4_model::{
-    files::{AtomicFolder, write_atomic},
+    files::{AtomicFolder, MAX_CONFIG_BYTES, MAX_PICTURE_BYTES, read_regular, read_text, write_atomic},
     weights::{WeightFiles, WeightFormat, convert_weights, weights_stem},
 };
 use serde_json::Value;
@@ -96,7 +96,8 @@ fn convert_weights_in(from: &Path, to: &Path, format: WeightFormat) -> Result<()
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let bytes = fs::read(from).map_err(|error| PipelineError::component(from, error.to_string()))?;
+    let bytes =
+        read_regular(from, MAX_PICTURE_BYTES).map_err(|error| PipelineError::component(from, error.to_string()))?;
     Ok(write_atomic(to, &bytes)?)
 }
 
@@ -107,7 +108,7 @@ fn copy_config(from: &Path, to: &Path, dtype: Option<DType>) -> Result<()> {
         Some(DType::BF16) => "bfloat16",
         Some(_) => "float32",
     };
-    let text = fs::read_to_string(from).map_err(|error| PipelineError::component(from, error.to_string()))?;
+    let text = read_text(from, MAX_CONFIG_BYTES).map_err(|error| PipelineError::component(from, error.to_string()))?;
     let mut config: Value = serde_json::from_str(&text)
         .map_err(|error| PipelineError::component(from, format!("not valid JSON: {error}")))?;
     let mut changed = false;

@@ -10,6 +10,7 @@ use std::{
 use cogview4_model::{
     AutoencoderKl, AutoencoderKlConfig, CogView4Transformer, CogView4TransformerConfig, FlowMatchEulerSchedulerConfig,
     GlmConfig, GlmModel,
+    files::{MAX_CONFIG_BYTES, read_text},
     weights::{DIFFUSION_WEIGHTS, TRANSFORMERS_WEIGHTS, WeightFiles, WeightOptions},
 };
 
@@ -219,7 +220,7 @@ impl PipelineFolder {
         }
         let path = self.root.join("model_index.json");
         let fail = |reason: String| Err(PipelineError::component(&path, reason));
-        let text = match std::fs::read_to_string(&path) {
+        let text = match read_text(&path, MAX_CONFIG_BYTES) {
             Ok(text) => text,
             Err(error) => return fail(format!("cannot be read: {error}")),
         };

@@ -2,7 +2,10 @@
 
 use std::path::{Component as PathComponent, Path, PathBuf};
 
-use cogview4_model::weights::{WeightFiles, weights_stem};
+use cogview4_model::{
+    files::{MAX_CONFIG_BYTES, read_text},
+    weights::{WeightFiles, weights_stem},
+};
 
 use super::Component;
 use crate::error::{PipelineError, Result};
@@ -70,7 +73,7 @@ impl ModelFolder {
 
 /// The components that a pipeline's index lists: `"vae": ["diffusers", "AutoencoderKL"]`, where one is there.
 fn components(index: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(index)
+    let text = read_text(index, MAX_CONFIG_BYTES)
         .map_err(|error| PipelineError::component(index, format!("cannot be read: {error}")))?;
     let value: serde_json::Value = serde_json::from_str(&text)
         .map_err(|error| PipelineError::component(index, format!("not valid JSON: {error}")))?;

@@ -8,6 +8,12 @@ use crate::error::{PipelineError, Result};
 
 /// Height and width must be multiples of this, whatever the VAE.
 const SIDE_MULTIPLE: usize = 16;
+/// More steps are refused.
+pub const MAX_STEPS: usize = 100_000;
+/// So are more pictures, those of all prompts together.
+pub const MAX_IMAGES: usize = 10_000;
+/// A larger scale leaves nothing of what the model says.
+const MAX_GUIDANCE: f64 = 1e4;
 /// Longer sides are refused.
 const MAX_SIDE: usize = 32_768;
 
@@ -234,8 +240,18 @@ impl<C: Conditioning> PipelineRequest<C> {
                 return fail(what, "must be at least 1".into());
             }
         }
-        if !self.guidance_scale.is_finite() {
-            return fail("guidance_scale", format!("{} is not a finite number", self.guidance_scale));
+        let images = self.prompt.len().saturating_mul(self.num_images_per_prompt);
+        for (what, count, most) in [
+            ("num_inference_steps", self.num_inference_steps, MAX_STEPS),
+            ("num_images_per_prompt", images, MAX_IMAGES),
+        ] {
+            if count > most {
+                return fail(what, format!("{count}, at most {most} are possible"));
+            }
+        }
+        if !(-MAX_GUIDANCE..=MAX_GUIDANCE).contains(&self.guidance_scale) {
+            let reason = format!("{} is not a finite number up to {MAX_GUIDANCE}", self.guidance_scale);
+            return fail("guidance_scale", reason);
         }
         if self.original_size.is_some_and(|size| size.contains(&0)) {
             return fail("original_size", "must be at least 1".into());

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     error::{PipelineError, Result},
+    finite::check_finite,
     image::VaeImageProcessor,
     progress::progress_bar,
 };
@@ -31,6 +32,9 @@ impl Components {
 
         // 2. Encode the prompts
         let (prompt_embeds, negative_prompt_embeds) = self.encode_prompts(request)?;
+        for embeds in [Some(&prompt_embeds), negative_prompt_embeds.as_ref()].into_iter().flatten() {
+            check_finite(&embeds.embeds, "the prompt's embedding")?;
+        }
         self.end_stage("text")?;
 
         // 3. Latents: the noise to start from, and the control
@@ -41,6 +45,7 @@ impl Components {
         };
         let control = request.conditioning.control();
         let control_latents = control.map(|control| self.control_latents(control, size, latent_shape, &mut noise));
+        control_latents.iter().try_for_each(|latents| check_finite(latents, "the control image's latents"))?;
         self.end_stage("control image")?;
 
         // 4. Denoise
@@ -69,7 +74,8 @@ impl Components {
         self.end_stage("denoise")?;
 
         // 5. Decode
-        Ok(self.output(latents, request.output_type))
+        check_finite(&latents, "what the transformer has made")?;
+        self.output(latents, request.output_type)
     }
 
     /// Embeddings for each picture, of its prompt and, with guidance, of its negative prompt.
@@ -102,6 +108,7 @@ impl Components {
                 let reason = format!("shape {found:?}, but this request needs {expected:?}");
                 return Err(PipelineError::bad_input("latents", reason));
             }
+            check_finite(latents, "latents")?;
         }
         let width = configs.transformer.text_embed_dim;
         for (what, prompt) in [("prompt_embeds", &request.prompt), ("negative_prompt_embeds", &request.negative_prompt)]
@@ -138,21 +145,26 @@ impl Components {
     }
 
     /// Decodes one picture at a time, to keep memory low.
-    fn output(&self, latents: Tensor<4>, output_type: OutputType) -> CogView4PipelineOutput {
+    fn output(&self, latents: Tensor<4>, output_type: OutputType) -> Result<CogView4PipelineOutput> {
         let denormalized = self.vae().denormalize(latents.clone()).cast(self.dtype());
-        let decode = |latents| self.vae().decode(latents);
+        let decode = |latents| -> Result<Tensor<4>> {
+            let pixels = self.vae().decode(latents);
+            check_finite(&pixels, "the decoded picture").map(|()| pixels)
+        };
         let mut output = CogView4PipelineOutput { images: Vec::new(), pixels: None, latents };
         match output_type {
             OutputType::Latent => {}
             OutputType::Image => {
-                let pictures = denormalized.split(1, 0).into_iter();
-                output.images = pictures.flat_map(|latents| VaeImageProcessor.postprocess(decode(latents))).collect();
+                for latents in denormalized.split(1, 0) {
+                    output.images.extend(VaeImageProcessor.postprocess(decode(latents)?));
+                }
             }
             OutputType::Tensor => {
-                let pixels = Tensor::cat(denormalized.split(1, 0).into_iter().map(decode).collect(), 0);
+                let pixels = denormalized.split(1, 0).into_iter().map(decode).collect::<Result<_>>()?;
+                let pixels = Tensor::cat(pixels, 0);
                 output.pixels = Some((pixels.cast(DType::F32) * 0.5 + 0.5).clamp(0.0, 1.0));
             }
         }
-        output
+        Ok(output)
     }
 }

@@ -23,6 +23,10 @@ use crate::source::Dataset;
 
 /// Rows that are read together, and compared with each other.
 const CHUNK: usize = 64;
+/// Where more rows cannot be read, the data set is not what it says, and no more are tried.
+const MAX_UNREADABLE: usize = 10_000;
+/// Characters of what is wrong with a row.
+const MAX_DETAIL: usize = 500;
 /// Sides below this are too small whatever is trained.
 const LEAST_SIDE: u32 = 16;
 /// Bits a pixel by which pictures must exceed control images, at the median, for the two to be told apart.
@@ -37,9 +41,12 @@ pub struct LintOptions<'a> {
     pub resolution: u32,
     /// Captions are cut to this many tokens.
     pub max_sequence_length: usize,
-    /// Tokens of a caption; `None` does not look at lengths.
-    pub count_tokens: Option<&'a (dyn Fn(&str) -> usize + Sync)>,
+    /// Tokens of a caption, or why it has none; `None` does not look at lengths.
+    pub count_tokens: Option<CountTokens<'a>>,
 }
+
+/// Counts the tokens of a caption, or says why it cannot be tokenized.
+pub type CountTokens<'a> = &'a (dyn Fn(&str) -> Result<usize, String> + Sync);
 
 impl std::fmt::Debug for LintOptions<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -65,16 +72,21 @@ type Measure = (fn(&Side) -> f64, f64, &'static str);
 pub fn lint(dataset: &dyn Dataset, options: LintOptions<'_>, progress: impl Fn(usize)) -> LintReport {
     let mut lint = Lint { dataset, options, findings: Vec::new(), notes: Vec::new() };
     let chunks = dataset.len().div_ceil(CHUNK).max(1);
-    let mut rows = Vec::with_capacity(dataset.len());
-    let mut verdicts = Vec::with_capacity(dataset.len());
+    let (mut rows, mut verdicts, mut unreadable) = (Vec::new(), Vec::new(), 0);
     for chunk in 0..chunks {
         // Of equal size, so that the last has enough rows to compare with.
-        let [begin, end] = [chunk, chunk + 1].map(|chunk| chunk * dataset.len() / chunks);
+        let part = |chunk: usize| (chunk as u128 * dataset.len() as u128 / chunks as u128) as usize;
+        let (begin, end) = (part(chunk), part(chunk + 1));
         let mut read: Vec<RowSummary> =
             (begin..end).into_par_iter().map(|row| RowSummary::read(dataset, row, options.count_tokens)).collect();
         verdicts.extend(compare(&mut read));
+        unreadable += read.iter().filter(|row| row.pictures.is_err()).count();
         rows.extend(read);
         progress(end - begin);
+        if unreadable > MAX_UNREADABLE {
+            lint.notes.push(format!("more than {MAX_UNREADABLE} rows cannot be read: the others were not looked at"));
+            break;
+        }
     }
     lint.unreadable(&rows);
     lint.captions(&rows);
@@ -103,7 +115,10 @@ fn pairs(rows: &[RowSummary]) -> impl Iterator<Item = (usize, &Side, &Side)> {
 
 impl Lint<'_> {
     fn add(&mut self, row: usize, kind: FindingKind, detail: impl Into<String>) {
-        self.findings.push(Finding { row, place: self.dataset.place(row), kind, detail: detail.into() });
+        // What a row holds may have line breaks, and any length.
+        let detail: String = detail.into().chars().take(MAX_DETAIL).collect();
+        let detail = detail.split_whitespace().collect::<Vec<_>>().join(" ");
+        self.findings.push(Finding { row, place: self.dataset.place(row), kind, detail });
     }
 
     fn unreadable(&mut self, rows: &[RowSummary]) {

@@ -3,7 +3,7 @@
 use cogview4_control_pipeline::{Filter, resize};
 use image::RgbImage;
 
-use super::edges::EdgeMap;
+use super::{CountTokens, edges::EdgeMap};
 use crate::source::{Dataset, Picture};
 
 /// Bytes of a channel that differ by less are the same: compressed pictures waver.
@@ -55,11 +55,7 @@ impl Side {
 }
 
 impl RowSummary {
-    pub(super) fn read(
-        dataset: &dyn Dataset,
-        index: usize,
-        count_tokens: Option<&(dyn Fn(&str) -> usize + Sync)>,
-    ) -> Self {
+    pub(super) fn read(dataset: &dyn Dataset, index: usize, count_tokens: Option<CountTokens<'_>>) -> Self {
         let unreadable =
             |reason: String| Self { pictures: Err(reason), has_empty_caption: false, tokens: 0, edges: None };
         let row = match dataset.row(index) {
@@ -67,13 +63,18 @@ impl RowSummary {
             Err(error) => return unreadable(error.to_string()),
         };
         let decode = |what: &str, picture: &Picture| picture.open().map_err(|reason| format!("{what}: {reason}"));
+        let count = |caption: &String| count_tokens.map_or(Ok(0), |count| count(caption));
+        let tokens = row.captions.iter().map(count).try_fold(0, |most, tokens| Ok::<_, String>(most.max(tokens?)));
         let pictures = decode("picture", &row.image)
             .and_then(|image| Ok((image, decode("control image", &row.conditioning_image)?)));
+        let pictures = pictures.and_then(|pictures| match &tokens {
+            Ok(_) => Ok(pictures),
+            Err(reason) => Err(format!("caption: {reason}")),
+        });
         let is_empty = |caption: &String| caption.trim().is_empty();
         let captions = Self {
             has_empty_caption: row.captions.is_empty() || row.captions.iter().any(is_empty),
-            tokens: count_tokens
-                .map_or(0, |count| row.captions.iter().map(|caption| count(caption)).max().unwrap_or(0)),
+            tokens: tokens.unwrap_or_default(),
             ..unreadable(String::new())
         };
         match pictures {

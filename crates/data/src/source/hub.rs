@@ -14,7 +14,7 @@ use super::{
     open::{open_train_data, train_data},
     parquet::ParquetDataset,
     splits::shard_of,
-    table::TableDataset,
+    table::{PicturePlace, TableDataset},
 };
 use crate::error::{DataError, Result};
 
@@ -116,7 +116,7 @@ impl<'a> Remote<'a> {
     /// A table with the pictures that its rows name.
     fn open_table(&self, name: &str, columns: &Columns, max_rows: Option<usize>) -> Result<Box<dyn Dataset>> {
         let snapshot = self.download([name])?;
-        let mut table = TableDataset::open(&snapshot.join(name), columns)?;
+        let mut table = TableDataset::open(&snapshot.join(name), columns, PicturePlace::Anywhere)?;
         table.truncate(max_rows.unwrap_or(usize::MAX));
         let mut pictures = Vec::new();
         for (row, path) in table.pictures() {

@@ -5,13 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use cogview4_model::files::{MAX_CONFIG_BYTES, read_text};
+
 use super::{
     Columns, Dataset, DatasetFiles, TrainData, choose_files,
     files::README,
     first_rows,
     formats::{has_extension, holds_rows},
     parquet::ParquetDataset,
-    table::TableDataset,
+    table::{PicturePlace, TableDataset},
 };
 use crate::error::{DataError, Result};
 
@@ -108,7 +110,7 @@ pub(super) fn train_data(
 /// # Errors
 /// A broken file or line, or a column that is not there.
 pub fn open_jsonl(path: &Path, columns: &Columns) -> Result<Box<dyn Dataset>> {
-    Ok(Box::new(TableDataset::open(path, columns)?))
+    Ok(Box::new(TableDataset::open(path, columns, PicturePlace::Anywhere)?))
 }
 
 /// The files of a data set on the disk, by their paths from its folder on.
@@ -134,7 +136,7 @@ impl Folder {
         }
         folder.collect(path, "", &mut HashSet::new())?;
         let readme = match folder.files.get(README) {
-            Some(path) => Some(std::fs::read_to_string(path).map_err(|error| DataError::file(path, error))?),
+            Some(path) => Some(read_text(path, MAX_CONFIG_BYTES).map_err(|error| DataError::file(path, error))?),
             None => None,
         };
         let paths: Vec<String> = folder.files.keys().cloned().collect();
@@ -177,7 +179,7 @@ fn open_files(
         return Ok(Box::new(ParquetDataset::open(parquet.map(|name| place(name)), columns, max_rows)?));
     }
     let table = files.first().expect("invariant: a split has files");
-    Ok(Box::new(TableDataset::open(&place(table)?, columns)?))
+    Ok(Box::new(TableDataset::open(&place(table)?, columns, PicturePlace::Inside)?))
 }
 
 #[cfg(test)]

@@ -1,19 +1,27 @@
 //! Parquet in the Hugging Face form: pictures are `struct<bytes, path>`, or strings with the path of a file.
 
+mod sizes;
+mod thrift;
+
 use std::{
+    fmt::Display,
     fs::File,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
+use cogview4_model::{fence::fenced, files::open_regular};
 use parquet::{
     file::reader::{FileReader, SerializedFileReader},
     record::{Field, Row as Record},
     schema::types::Type,
 };
 
-use super::{Columns, Dataset, Picture, Row};
+use super::{Columns, Dataset, Picture, Row, row::inside};
 use crate::error::{DataError, Result};
+
+/// Rows that a byte of a file holds at most: columns whose values are all the same take hardly any.
+const MAX_ROWS_A_BYTE: usize = 64;
 
 /// Row groups are read whole, when a row of theirs is asked for; the last one is kept.
 pub(super) struct ParquetDataset {
@@ -48,16 +56,11 @@ impl ParquetDataset {
         while max_rows.is_none_or(|rows| first < rows)
             && let Some(path) = files.next().transpose()?
         {
-            let reader = open(&path)?;
-            let metadata = reader.metadata();
-            let fields = metadata.file_metadata().schema().get_fields();
-            let found: Vec<String> = fields.iter().map(|field| field.name().into()).collect();
+            let (found, row_groups) = inspect(&path)?;
             columns.check(&found)?;
             names.get_or_insert(found);
             let mut first_in_file = 0;
-            for index_in_file in 0..metadata.num_row_groups() {
-                let rows = usize::try_from(metadata.row_group(index_in_file).num_rows())
-                    .map_err(|_| DataError::file(&path, "has a row group with a negative number of rows"))?;
+            for (index_in_file, rows) in row_groups.into_iter().enumerate() {
                 groups.push(Group { path: path.clone(), index_in_file, first, first_in_file, rows });
                 first += rows;
                 first_in_file += rows;
@@ -79,14 +82,26 @@ impl ParquetDataset {
     }
 
     fn read(&self, group: &Group) -> Result<Vec<Row>> {
-        let fail = |error| DataError::file(&group.path, format!("row group {}: {error}", group.index_in_file));
-        let reader = open(&group.path)?;
+        fenced(|| self.read_unfenced(group)).unwrap_or_else(|_| {
+            let reason = format!("row group {} is broken, or not of this format", group.index_in_file);
+            Err(DataError::file(&group.path, reason))
+        })
+    }
+
+    fn read_unfenced(&self, group: &Group) -> Result<Vec<Row>> {
+        let fail =
+            |error: &dyn Display| DataError::file(&group.path, format!("row group {}: {error}", group.index_in_file));
+        let (file, reader) = open(&group.path)?;
         let schema = reader.metadata().file_metadata().schema();
         let wanted = [&self.columns.image, &self.columns.conditioning_image, &self.columns.caption];
         let fields = schema.get_fields().iter().filter(|field| wanted.iter().any(|name| *name == field.name()));
         let projection = Type::group_type_builder(schema.name()).with_fields(fields.cloned().collect()).build();
-        let records = reader.get_row_group(group.index_in_file).map_err(fail)?;
-        let records = records.get_row_iter(Some(projection.map_err(fail)?)).map_err(fail)?;
+        let is_wanted = |name: &str| wanted.iter().any(|wanted| *wanted == name);
+        sizes::check_pages(&file, reader.metadata().row_group(group.index_in_file), is_wanted)
+            .map_err(|error| fail(&error))?;
+        let records = reader.get_row_group(group.index_in_file).map_err(|error| fail(&error))?;
+        let projection = projection.map_err(|error| fail(&error))?;
+        let records = records.get_row_iter(Some(projection)).map_err(|error| fail(&error))?;
         let folder = group.path.parent().unwrap_or(Path::new(""));
         records
             .enumerate()
@@ -102,11 +117,13 @@ impl ParquetDataset {
             let found = record.get_column_iter().find(|(name, _)| *name == column);
             found.map(|(_, field)| field).ok_or_else(|| format!("`{column}` is missing"))
         };
-        let image = |column: &String| match picture(field(column)?, folder) {
-            Some(Picture::File(_)) if !self.may_name_files => {
+        let image = |column: &String| match picture(field(column)?) {
+            Some(Found::Path(_)) if !self.may_name_files => {
                 Err(format!("`{column}` is the path of a picture, and not the picture: that needs a local copy"))
             }
-            found => found.ok_or_else(|| format!("`{column}` is not a picture")),
+            Some(Found::Path(name)) => inside(folder, name).map(Picture::File),
+            Some(Found::Bytes(bytes)) => Ok(Picture::Bytes(bytes.to_vec())),
+            None => Err(format!("`{column}` is not a picture")),
         };
         let caption = &self.columns.caption;
         Ok(Row {
@@ -148,21 +165,48 @@ impl Dataset for ParquetDataset {
     }
 }
 
-fn open(path: &Path) -> Result<SerializedFileReader<File>> {
-    let file = File::open(path).map_err(|error| DataError::file(path, error))?;
-    SerializedFileReader::new(file)
-        .map_err(|error| DataError::file(path, format!("not a complete parquet file: {error}")))
+/// The columns of a file, and how many rows its groups say that they have.
+fn inspect(path: &Path) -> Result<(Vec<String>, Vec<usize>)> {
+    let inspect = || {
+        let (file, reader) = open(path)?;
+        let metadata = reader.metadata();
+        let fields = metadata.file_metadata().schema().get_fields();
+        let names = fields.iter().map(|field| field.name().into()).collect();
+        let length = file.metadata().map_err(|error| DataError::file(path, error))?.len();
+        // A row takes more than nothing, whatever a file says.
+        let mut left = usize::try_from(length).unwrap_or(usize::MAX).saturating_mul(MAX_ROWS_A_BYTE);
+        let rows = |index: usize| {
+            let rows = usize::try_from(metadata.row_group(index).num_rows()).ok().filter(|&rows| rows <= left);
+            left -= rows.unwrap_or_default();
+            rows.ok_or_else(|| DataError::file(path, format!("row group {index} cannot have as many rows as it says")))
+        };
+        Ok((names, (0..metadata.num_row_groups()).map(rows).collect::<Result<_>>()?))
+    };
+    fenced(inspect).unwrap_or_else(|_| Err(DataError::file(path, "its metadata is broken")))
 }
 
-fn picture(field: &Field, folder: &Path) -> Option<Picture> {
+/// Opens a file whose sizes were looked at. Only to be called in a fence: the reader panics on much that is broken.
+fn open(path: &Path) -> Result<(File, SerializedFileReader<File>)> {
+    let fail = |error: &dyn Display| DataError::file(path, format!("not a complete parquet file: {error}"));
+    let file = open_regular(path).map_err(|error| DataError::file(path, error))?;
+    sizes::check_schema(&file).map_err(|error| fail(&error))?;
+    let reader = file.try_clone().map_err(|error| fail(&error))?;
+    Ok((file, SerializedFileReader::new(reader).map_err(|error| fail(&error))?))
+}
+
+/// What a value is of a picture.
+enum Found<'a> {
+    Path(&'a str),
+    Bytes(&'a [u8]),
+}
+
+fn picture(field: &Field) -> Option<Found<'_>> {
     match field {
-        Field::Str(path) => Some(Picture::File(folder.join(path))),
-        Field::Bytes(bytes) => Some(Picture::Bytes(bytes.data().to_vec())),
+        Field::Str(path) => Some(Found::Path(path)),
+        Field::Bytes(bytes) => Some(Found::Bytes(bytes.data())),
         Field::Group(parts) => {
             let part = |name: &str| parts.get_column_iter().find(|(found, _)| *found == name).map(|(_, field)| field);
-            part("bytes")
-                .and_then(|field| picture(field, folder))
-                .or_else(|| part("path").and_then(|field| picture(field, folder)))
+            part("bytes").and_then(picture).or_else(|| part("path").and_then(picture))
         }
         _ => None,
     }

@@ -1,12 +1,27 @@
 //! Rows, and their pictures before they are decoded.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use cogview4_control_pipeline::{check_image_output, decode_image, encode_png, save_image};
-use cogview4_model::files::write_atomic;
+use cogview4_model::files::{MAX_PICTURE_BYTES, read_regular, write_atomic};
 use image::{ImageFormat, RgbImage};
 
 use crate::error::PictureError;
+
+/// The file that a row of a data set names, from the folder of the row's table on. A data set may come from anywhere, and
+/// what it names is shown in pages, so it names what is in its folder; a symbolic link there leads where it likes.
+pub(super) fn inside(folder: &Path, name: &str) -> Result<PathBuf, String> {
+    let mut depth = 0_usize;
+    for part in Path::new(name).components() {
+        depth = match part {
+            Component::Normal(_) => depth + 1,
+            Component::CurDir => depth,
+            Component::ParentDir if depth > 0 => depth - 1,
+            _ => return Err(format!("`{name}` leads out of the data set's folder: only `jsonl_for_train` may")),
+        };
+    }
+    Ok(folder.join(name))
+}
 
 /// One row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +58,7 @@ impl Picture {
     pub fn bytes(&self) -> Result<Vec<u8>, PictureError> {
         match self {
             Self::Bytes(bytes) => Ok(bytes.clone()),
-            Self::File(path) => std::fs::read(path)
+            Self::File(path) => read_regular(path, MAX_PICTURE_BYTES)
                 .map_err(|error| PictureError::new(format!("cannot read {}: {error}", path.display()))),
         }
     }

@@ -2,10 +2,20 @@
 
 use std::path::{Path, PathBuf};
 
+use cogview4_model::files::{MAX_TABLE_BYTES, read_text};
 use serde_json::{Map, Value};
 
-use super::{Columns, Dataset, Picture, Row, formats::has_extension};
+use super::{Columns, Dataset, Picture, Row, formats::has_extension, row::inside};
 use crate::error::{DataError, Result};
+
+/// Where pictures of a table may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PicturePlace {
+    /// Wherever the table says: one's own list.
+    Anywhere,
+    /// In the folder of the table: a data set that may be of somebody else.
+    Inside,
+}
 
 /// A table held in memory; pictures stay on disk.
 #[derive(Debug)]
@@ -18,8 +28,9 @@ pub(super) struct TableDataset {
 }
 
 impl TableDataset {
-    pub(super) fn open(path: &Path, columns: &Columns) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| DataError::file(path, error))?;
+    /// Opens a table, whose pictures may be anywhere or in its folder only.
+    pub(super) fn open(path: &Path, columns: &Columns, place: PicturePlace) -> Result<Self> {
+        let text = read_text(path, MAX_TABLE_BYTES).map_err(|error| DataError::file(path, error))?;
         let records = if has_extension(&path.to_string_lossy(), &["csv"]) {
             read_csv(path, &text)?
         } else {
@@ -32,9 +43,12 @@ impl TableDataset {
         columns.check(&names)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let parse = |(number, record): &(usize, Map<String, Value>)| {
-            let picture = |column: &String| match record.get(column).and_then(Value::as_str) {
-                Some(name) => Ok(Picture::File(folder.join(name))),
-                None => Err(DataError::row(path, *number, format!("`{column}` is not the path of a picture"))),
+            let picture = |column: &String| match (record.get(column).and_then(Value::as_str), place) {
+                (Some(name), PicturePlace::Anywhere) => Ok(Picture::File(folder.join(name))),
+                (Some(name), PicturePlace::Inside) => {
+                    inside(folder, name).map(Picture::File).map_err(|reason| DataError::row(path, *number, reason))
+                }
+                (None, _) => Err(DataError::row(path, *number, format!("`{column}` is not the path of a picture"))),
             };
             let row = Row {
                 image: picture(&columns.image)?,
@@ -105,6 +119,10 @@ fn read_jsonl(path: &Path, text: &str) -> Result<Vec<(usize, Map<String, Value>)
 }
 
 fn read_csv(path: &Path, text: &str) -> Result<Vec<(usize, Map<String, Value>)>> {
+    // A quote that never ends would take all rows behind it into one value, without a word.
+    if text.bytes().filter(|&byte| byte == b'"').count() % 2 == 1 {
+        return Err(DataError::file(path, "has a quote that never ends"));
+    }
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     reader
         .deserialize::<std::collections::BTreeMap<String, String>>()

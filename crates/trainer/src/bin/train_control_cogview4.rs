@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    cogview4_model::memory::name_cut_files();
     cogview4_cli::run_main(cogview4_trainer::cli::run)
 }

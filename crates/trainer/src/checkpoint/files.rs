@@ -17,10 +17,15 @@ pub(crate) fn list(output_dir: &Path) -> Result<Vec<(usize, PathBuf)>> {
     for entry in fs::read_dir(output_dir).map_err(TrainError::io(output_dir))? {
         let path = entry.map_err(TrainError::io(output_dir))?.path();
         let step = path.file_name().and_then(|name| step_of(&name.to_string_lossy()));
-        found.extend(step.filter(|_| path.is_dir()).map(|step| (step, path)));
+        found.extend(step.filter(|_| is_checkpoint(&path)).map(|step| (step, path)));
     }
     found.sort();
     Ok(found)
+}
+
+/// Whether a folder holds what no folder of somebody else does; of a damaged checkpoint some may be gone.
+fn is_checkpoint(folder: &Path) -> bool {
+    [super::state::STATE, OPTIMIZER, super::manifest::MANIFEST].iter().any(|name| folder.join(name).is_file())
 }
 
 /// The step of a checkpoint's name.

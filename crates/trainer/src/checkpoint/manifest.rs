@@ -7,12 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cogview4_model::files::write_atomic;
+use cogview4_model::files::{MAX_CONFIG_BYTES, open_regular, read_text, write_atomic};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, TrainError};
 
-const MANIFEST: &str = "manifest.json";
+pub(super) const MANIFEST: &str = "manifest.json";
 const FORMAT: &str = "cogview4-checkpoint";
 const VERSION: u32 = 1;
 
@@ -49,7 +49,7 @@ impl Manifest {
     /// Reads the manifest of a folder; nothing where it has none.
     pub(super) fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(MANIFEST);
-        let text = match fs::read_to_string(&path) {
+        let text = match read_text(&path, MAX_CONFIG_BYTES) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(TrainError::io(path)(error)),
@@ -85,9 +85,32 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// Whether a checkpoint has no files but those that were written with it; so it is where nothing tells.
+    pub(super) fn holds_nothing_else(folder: &Path) -> bool {
+        match (Self::read(folder), names(folder)) {
+            (Ok(Some(manifest)), Ok(names)) => names.iter().all(|name| manifest.files.contains_key(name)),
+            _ => true,
+        }
+    }
+
+    /// Removes the files that were written with a checkpoint, and leaves what somebody has put beside them.
+    pub(super) fn remove_files(folder: &Path) -> Result<()> {
+        let Some(manifest) = Self::read(folder)? else { return Ok(()) };
+        // First what makes it a checkpoint.
+        for name in [MANIFEST].into_iter().chain(manifest.files.keys().map(String::as_str)) {
+            let path = folder.join(name);
+            fs::remove_file(&path).map_err(TrainError::io(path))?;
+        }
+        // Only where it is empty now.
+        let _ = fs::remove_dir(folder.join("transformer"));
+        Ok(())
+    }
+}
+
 /// Hash of a file, read in small parts.
 fn hash(path: &Path) -> Result<String> {
-    let file = fs::File::open(path).map_err(TrainError::io(path))?;
+    let file = open_regular(path).map_err(TrainError::io(path))?;
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(file).map_err(TrainError::io(path))?;
     Ok(hasher.finalize().to_hex().to_string())

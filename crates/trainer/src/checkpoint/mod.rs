@@ -24,12 +24,19 @@ const REPLACED: &str = ".old-";
 /// Characters that the name of a file has behind [`TEMPORARY`] while it is written.
 const RANDOM: usize = 6;
 
-/// Brings an output folder to order that a run has left in the middle of a write. Only for the run that has locked it.
-pub(crate) fn tidy(output_dir: &Path) -> Result<()> {
+/// Brings an output folder, with its folder of pictures, to order that a run has left in the middle of a write. Only for
+/// the run that has locked it.
+///
+/// # Errors
+/// A folder that cannot be written to, or a file that has the name of a checkpoint.
+pub(crate) fn tidy(output_dir: &Path, pictures: &str) -> Result<()> {
     for entry in fs::read_dir(output_dir).map_err(TrainError::io(output_dir))? {
         let path = entry.map_err(TrainError::io(output_dir))?.path();
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if let Some(replaced) = name.strip_prefix(REPLACED).filter(|name| step_of(name).is_some()) {
+        if step_of(&name).is_some() && !path.is_dir() {
+            return Err(TrainError::checkpoint(path, "is no folder, but has the name of a checkpoint: move it away"));
+        }
+        if let Some(replaced) = name.strip_prefix(REPLACED).filter(|name| step_of(name).is_some() && path.is_dir()) {
             let target = output_dir.join(replaced);
             match target.exists() {
                 // Killed between the two renames: the old one is still the newest whole one.
@@ -39,8 +46,22 @@ pub(crate) fn tidy(output_dir: &Path) -> Result<()> {
             .map_err(TrainError::io(&path))?;
         } else if name.strip_prefix(TEMPORARY).is_some_and(|name| name == write::RESULT || step_of(name).is_some()) {
             remove_if_there(&path).map_err(TrainError::io(&path))?;
-        } else if name.len() == TEMPORARY.len() + RANDOM && name.starts_with(TEMPORARY) && path.is_file() {
-            // Weights of which only a part was written.
+        }
+    }
+    // Files of which only a part was written: weights, and pictures.
+    remove_begun(output_dir)?;
+    match output_dir.join(pictures) {
+        pictures if pictures.is_dir() => remove_begun(&pictures),
+        _ => Ok(()),
+    }
+}
+
+/// Removes files that have their names only once they are complete.
+fn remove_begun(folder: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(TrainError::io(folder))? {
+        let path = entry.map_err(TrainError::io(folder))?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.len() == TEMPORARY.len() + RANDOM && name.starts_with(TEMPORARY) && path.is_file() {
             fs::remove_file(&path).map_err(TrainError::io(&path))?;
         }
     }
@@ -48,7 +69,11 @@ pub(crate) fn tidy(output_dir: &Path) -> Result<()> {
 }
 
 fn remove_if_there(folder: &Path) -> std::io::Result<()> {
-    match fs::remove_dir_all(folder) {
+    let removed = match fs::symlink_metadata(folder).is_ok_and(|found| !found.is_dir()) {
+        true => fs::remove_file(folder),
+        false => fs::remove_dir_all(folder),
+    };
+    match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

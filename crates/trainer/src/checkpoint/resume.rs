@@ -156,11 +156,15 @@ impl Checkpoint {
 pub(crate) struct StoredState {
     path: PathBuf,
     files: WeightFiles,
+    /// Whether parameters are saved in bfloat16, with their f32 values here.
+    has_masters: bool,
 }
 
 impl StoredState {
     fn open(path: PathBuf) -> Result<Self> {
-        Ok(Self { files: WeightFiles::open_file(&path)?, path })
+        let files = WeightFiles::open_file(&path)?;
+        let has_masters = files.keys().any(|key| key.starts_with(MASTER));
+        Ok(Self { files, path, has_masters })
     }
 
     /// Restores the f32 values of a part of the transformer whose keys begin with `prefix`, where it was saved in bfloat16,
@@ -215,7 +219,8 @@ impl StoredState {
     /// Replaces values by the master of a parameter, if it has one.
     fn read_master(&self, key: &str, values: &mut [f32]) -> Result<()> {
         let key = format!("{MASTER}{key}");
-        if self.files.shape(&key).is_some() {
+        // All parameters have one, or none.
+        if self.has_masters {
             values.copy_from_slice(&self.floats(&key, values.len())?);
         }
         Ok(())

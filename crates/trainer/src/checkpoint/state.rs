@@ -1,9 +1,11 @@
 //! Everything of a run but weights and moments.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
+use cogview4_model::files::{MAX_CONFIG_BYTES, read_text};
 use serde::{Deserialize, Serialize};
 
+use super::files::step_of;
 use crate::{
     config::{MAX_COUNT, Recipe},
     error::{Result, TrainError},
@@ -73,11 +75,24 @@ impl TrainState {
     /// Reads the state of a checkpoint.
     pub(super) fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(STATE);
-        let text = fs::read_to_string(&path).map_err(|error| TrainError::checkpoint(&path, error))?;
+        let text = read_text(&path, MAX_CONFIG_BYTES).map_err(|error| TrainError::checkpoint(&path, error))?;
         let state: Self = serde_json::from_str(&text).map_err(|error| TrainError::checkpoint(&path, error))?;
-        if !(1..=MAX_COUNT).contains(&state.step) {
-            return Err(TrainError::checkpoint(path, format!("`step` is {}", state.step)));
+        let fail = |reason: String| Err(TrainError::checkpoint(&path, reason));
+        let name = folder.file_name().and_then(|name| step_of(&name.to_string_lossy()));
+        if !(1..=MAX_COUNT).contains(&state.step) || name.is_some_and(|step| step != state.step) {
+            return fail(format!("`step` is {}", state.step));
         }
-        Ok(state)
+        let recipe = &state.recipe;
+        let samples = recipe.train_batch_size.saturating_mul(recipe.gradient_accumulation_steps);
+        if !(1..=MAX_COUNT).contains(&samples) || !(1..=MAX_COUNT).contains(&state.processes) {
+            return fail("its sizes of batches are out of range".into());
+        }
+        if state.last_norm.is_some_and(|norm| !(norm.is_finite() && norm >= 0.0)) {
+            return fail("`last_norm` is not a number from 0 up".into());
+        }
+        match recipe.check() {
+            Ok(()) => Ok(state),
+            Err(error) => fail(error.to_string()),
+        }
     }
 }

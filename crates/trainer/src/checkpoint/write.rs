@@ -9,7 +9,7 @@ use std::{
 use burn::tensor::DType;
 use cogview4_model::{
     CogView4Transformer,
-    files::{sync_folder, write_atomic},
+    files::{move_to, sync_folder, write_atomic},
     weights::{DIFFUSION_WEIGHTS, SlicedWeights, save_sources},
 };
 
@@ -72,7 +72,8 @@ impl Writer<'_> {
             let text =
                 serde_json::to_string_pretty(state).map_err(|error| TrainError::checkpoint(&temporary, error))?;
             write_atomic(&temporary.join(STATE), text.as_bytes())?;
-            // Each file is on the disk with its name now, and so is the folder of the one before.
+            // The weights' names were not there yet when their folder was written last.
+            sync_folder(&transformer).map_err(TrainError::io(&transformer))?;
             Manifest::write(&temporary)?;
             put_in_place(self.output_dir, &name)?;
             limit.map_or(Ok(()), |limit| remove_surplus(self.output_dir, (&target, state.step), limit))
@@ -119,9 +120,9 @@ impl Writer<'_> {
             self.model.save_config(self.output_dir)?;
             for path in files.paths() {
                 let target = self.output_dir.join(path.file_name().expect("invariant: files have names"));
-                fs::rename(path, &target).map_err(TrainError::io(&target))?;
+                move_to(path, &target)?;
             }
-            sync_folder(self.output_dir).map_err(TrainError::io(self.output_dir))
+            Ok(())
         };
         let done = written.and_then(|()| self.group.first("completing the result", &never, complete));
         let _ = self.group.is_first().then(|| remove_if_there(&temporary));
@@ -132,20 +133,33 @@ impl Writer<'_> {
 /// Writes slices one after another; never is more than one in memory.
 fn write_slices(files: &mut SlicedWeights, slices: Vec<Slice<'_>>, prefix: &str) -> Result<()> {
     slices.into_iter().try_for_each(|Slice { name, first, source }| {
-        Ok(files.write(&format!("{prefix}{name}"), first, source.read())?)
+        Ok(files.write(&format!("{prefix}{name}"), first, source.read()?)?)
     })
 }
 
-/// Gives a checkpoint that is complete its name.
+/// Gives a checkpoint that is complete its name; one of this name that is there goes only then.
 fn put_in_place(output_dir: &Path, name: &str) -> Result<()> {
     let [target, temporary, replaced] =
         ["", TEMPORARY, REPLACED].map(|prefix| output_dir.join(format!("{prefix}{name}")));
     let fail = |error: std::io::Error| TrainError::checkpoint(&target, format!("cannot be written: {error}"));
-    if target.exists() {
+    let is_exchanged = target.exists() && exchange(&temporary, &target);
+    if target.exists() && !is_exchanged {
         fs::rename(&target, &replaced).map_err(fail)?;
     }
-    fs::rename(&temporary, &target).and_then(|()| sync_folder(output_dir)).map_err(fail)?;
-    remove_if_there(&replaced).map_err(fail)
+    if !is_exchanged {
+        fs::rename(&temporary, &target).map_err(fail)?;
+    }
+    sync_folder(output_dir).map_err(fail)?;
+    [temporary, replaced].iter().try_for_each(|folder| remove_if_there(folder)).map_err(fail)
+}
+
+/// Exchanges two folders at once, where system and file system can: at no moment is one of the names not there.
+fn exchange(a: &Path, b: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    return rustix::fs::renameat_with(rustix::fs::CWD, a, rustix::fs::CWD, b, rustix::fs::RenameFlags::EXCHANGE)
+        .is_ok();
+    #[cfg(not(target_os = "linux"))]
+    return false;
 }
 
 /// Removes others than the one of this step, which was just written, until at most `limit` are left.
@@ -156,8 +170,17 @@ fn remove_surplus(output_dir: &Path, (target, step): (&Path, usize), limit: usiz
     // What was made after this step belongs to a branch that was left, so it goes first.
     others.sort_by_key(|(other, _)| (*other <= step, *other));
     let surplus = (others.len() + 1).saturating_sub(limit);
-    for (_, path) in others.drain(..surplus.min(others.len())) {
-        fs::remove_dir_all(&path).map_err(TrainError::io(&path))?;
+    others.drain(..surplus.min(others.len())).try_for_each(|(_, path)| remove(output_dir, &path))
+}
+
+/// Removes a checkpoint, and nothing that was not written with it.
+fn remove(output_dir: &Path, path: &Path) -> Result<()> {
+    if !Manifest::holds_nothing_else(path) {
+        return Manifest::remove_files(path);
     }
-    Ok(())
+    // Under another name first: half a checkpoint would be taken for a damaged one.
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let temporary = output_dir.join(format!("{TEMPORARY}{name}"));
+    fs::rename(path, &temporary).map_err(TrainError::io(path))?;
+    fs::remove_dir_all(&temporary).map_err(TrainError::io(&temporary))
 }

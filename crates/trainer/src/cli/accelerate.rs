@@ -7,6 +7,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use cogview4_data::parse_yaml;
+use cogview4_model::files::{MAX_CONFIG_BYTES, read_text};
 use serde_json::{Map, Value};
 
 use super::Args;
@@ -109,7 +110,7 @@ fn lay_under<T>(flag: &mut Option<T>, value: Option<T>) {
 impl AccelerateConfig {
     fn read(path: &Path) -> Result<Self> {
         let fail = |reason: String| TrainError::setting("config_file", format!("{}: {reason}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+        let text = read_text(path, MAX_CONFIG_BYTES).map_err(|error| fail(error.to_string()))?;
         Self::parse(&text).map_err(fail)
     }
 

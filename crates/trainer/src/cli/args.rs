@@ -65,7 +65,7 @@ pub struct Args {
     #[arg(long)]
     pub resume_from_checkpoint: Option<String>,
     /// Part of the samples that lose their caption, 0 to 1 [default: 0.0]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub proportion_empty_prompts: Option<f64>,
     /// Micro-batches of a step [default: 1]
     #[arg(long)]
@@ -74,7 +74,7 @@ pub struct Args {
     #[arg(long)]
     pub gradient_checkpointing: bool,
     /// Learning rate after the warm-up [default: 5e-6]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub learning_rate: Option<f64>,
     /// Multiply the learning rate by accumulation and batch size
     #[arg(long)]
@@ -90,7 +90,7 @@ pub struct Args {
     #[arg(long)]
     pub lr_num_cycles: Option<usize>,
     /// Power of polynomial [default: 1.0]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub lr_power: Option<f64>,
     /// Keep the optimiser's moments in 8 bits, as bitsandbytes does
     #[arg(long)]
@@ -99,19 +99,19 @@ pub struct Args {
     #[arg(long)]
     pub dataloader_num_workers: Option<usize>,
     /// Decay of the first moment [default: 0.9]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub adam_beta1: Option<f64>,
     /// Decay of the second moment [default: 0.999]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub adam_beta2: Option<f64>,
     /// Weight decay [default: 1e-2]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub adam_weight_decay: Option<f64>,
     /// Epsilon of the optimiser [default: 1e-8]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub adam_epsilon: Option<f64>,
     /// Gradients are scaled to this norm at most [default: 1.0]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub max_grad_norm: Option<f64>,
     /// Push the result to the Hub when the run has ended
     #[arg(long)]
@@ -181,7 +181,7 @@ pub struct Args {
     #[arg(long)]
     pub only_target_transformer_blocks: bool,
     /// Guidance of the validation, off at 1 and below [default: 3.5]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub guidance_scale: Option<f64>,
     /// Save in float32 what is computed in bfloat16
     #[arg(long)]
@@ -190,13 +190,13 @@ pub struct Args {
     #[arg(long)]
     pub weighting_scheme: Option<WeightingScheme>,
     /// Mean of logit_normal [default: 0.0]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub logit_mean: Option<f64>,
     /// Standard deviation of logit_normal [default: 1.0]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub logit_std: Option<f64>,
     /// Scale of mode [default: 1.29]
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub mode_scale: Option<f64>,
     /// Stream the text encoder from its files instead of loading it; frozen models that are idle hold no memory
     #[arg(long)]

@@ -2,11 +2,10 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use cogview4_control_pipeline::shown;
 use cogview4_hub::Source;
 
 use super::Args;
-use crate::config::CardConfig;
+use crate::config::{CardConfig, shown_location};
 
 /// Flags whose values are secret; they are left out with them.
 const SECRET: [&str; 1] = ["--hub_token"];
@@ -29,7 +28,7 @@ impl Args {
     }
 }
 
-/// A command line to be read and repeated, one flag a line; without secrets, and without where the program lies.
+/// A command line to be read and repeated, one flag a line; without secrets, and without where things lie here.
 pub(super) fn command_line(arguments: impl IntoIterator<Item = OsString>) -> String {
     let mut line = String::from("train_control_cogview4");
     let mut is_secret = false;
@@ -57,7 +56,7 @@ fn without_secrets(argument: &str) -> String {
     };
     let words = value.split_inclusive(char::is_whitespace).map(|word| {
         let (word, space) = word.split_at(word.trim_end().len());
-        without_tokens(&shown(word)) + space
+        without_tokens(&shown_location(word)) + space
     });
     flag + &words.collect::<String>()
 }

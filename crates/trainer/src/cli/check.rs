@@ -2,8 +2,9 @@
 
 use std::io::Write;
 
+use cogview4_cli::safe_line;
 use cogview4_control_pipeline::{Component, progress_bar};
-use cogview4_data::lint::{LintOptions, LintReport, lint};
+use cogview4_data::lint::{CountTokens, LintOptions, LintReport, lint};
 use cogview4_model::files::{check_writable, write_atomic};
 
 use super::Args;
@@ -39,17 +40,22 @@ pub fn check(args: Args, table: &mut dyn Write) -> Result<LintReport> {
     let page = config.output_dir.join("check.html");
     make_folder("output_dir", &config.output_dir)?;
     check_writable(&page)?;
-    // What cannot be tokenized has no length; training refuses it by row.
-    let count = tokenizer.map(|tokenizer| move |caption: &str| tokenizer.count(caption).unwrap_or_default());
+    let count =
+        tokenizer.map(|tokenizer| move |caption: &str| tokenizer.count(caption).map_err(|error| error.to_string()));
     let options = LintOptions {
         resolution: config.recipe.resolution,
         max_sequence_length: config.recipe.max_sequence_length,
-        count_tokens: count.as_ref().map(|count| count as &(dyn Fn(&str) -> usize + Sync)),
+        count_tokens: count.as_ref().map(|count| count as CountTokens<'_>),
     };
     let progress = progress_bar("checking", data.len(), 0, config.progress_bar);
     let report = lint(&*data, options, |rows| progress.inc(rows as u64));
     progress.finish_and_clear();
     write_atomic(&page, lint_page(&report, &*data).as_bytes())?;
-    write!(table, "{report}\nsee {}\n", page.display()).map_err(TrainError::io("standard output"))?;
+    // Details may hold anything that the rows hold; a line is a line.
+    let lines = format!("{report}\nsee {}", page.display());
+    lines
+        .lines()
+        .try_for_each(|line| writeln!(table, "{}", safe_line(line)))
+        .map_err(TrainError::io("standard output"))?;
     Ok(report)
 }

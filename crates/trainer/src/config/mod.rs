@@ -2,6 +2,7 @@
 
 mod card;
 mod recipe;
+mod shown;
 mod state;
 mod trackers;
 mod validation;
@@ -16,10 +17,13 @@ use crate::error::{Result, TrainError};
 
 pub use card::CardConfig;
 pub use recipe::{CaptionChoice, Recipe, WeightingSigma};
+pub(crate) use shown::{shown_folder, shown_location, shown_source};
 pub use state::{Offload, ZeroStage};
 pub use trackers::{TrackerKind, WandbConfig};
 pub use validation::{ValidationConfig, ValidationPair};
 
+/// A larger scale of the guidance leaves nothing of what the model says.
+const MAX_GUIDANCE: f64 = 1e4;
 /// Pictures are cut into patches of this many pixels, by VAE and transformer together.
 const RESOLUTION_MULTIPLE: u32 = 16;
 /// Larger pictures are refused, as when generating.
@@ -36,7 +40,7 @@ pub enum Resume {
     /// The newest complete checkpoint of the output folder, if there is one.
     Latest,
     /// This checkpoint.
-    Checkpoint(PathBuf),
+    Checkpoint(#[serde(serialize_with = "shown::path")] PathBuf),
 }
 
 /// A run, resolved and checked: [`TrainConfig::new`] has the defaults of the command line, and any field can be
@@ -53,8 +57,10 @@ pub enum Resume {
 #[derive(Debug, Clone, Serialize)]
 pub struct TrainConfig {
     /// The pipeline that is trained on.
+    #[serde(serialize_with = "shown::source")]
     pub pretrained_model: Source,
     /// A component, in a folder or on the Hub, that replaces the pipeline's transformer.
+    #[serde(serialize_with = "shown::optional_source")]
     pub transformer: Option<Source>,
     /// The variant of the pipeline's weights, such as `fp16`.
     pub variant: Option<String>,
@@ -62,6 +68,7 @@ pub struct TrainConfig {
     #[serde(skip)]
     pub hub: Hub,
     /// Where all files go.
+    #[serde(serialize_with = "shown::path")]
     pub output_dir: PathBuf,
     /// Passes over the data, where `max_train_steps` does not say how long.
     pub num_train_epochs: usize,
@@ -80,6 +87,7 @@ pub struct TrainConfig {
     /// Where latents and embeddings are kept.
     pub pack: Packing,
     /// Every tensor of the first step's first micro-batch goes here.
+    #[serde(serialize_with = "shown::optional_path")]
     pub dump_step: Option<PathBuf>,
     /// Where to compute.
     pub device: DeviceSpec,
@@ -89,6 +97,7 @@ pub struct TrainConfig {
     /// Where masters and moments are kept.
     pub optimizer_offload: Offload,
     /// Folder of files that are gone with the run: `scratch` in the output folder where it is not given.
+    #[serde(serialize_with = "shown::optional_path")]
     pub scratch_dir: Option<PathBuf>,
     /// Where the gradients of a step are kept until all are there.
     pub gradient_offload: Offload,
@@ -109,6 +118,7 @@ pub struct TrainConfig {
     /// The trackers that are written beside `metrics.jsonl` and the report.
     pub report_to: BTreeSet<TrackerKind>,
     /// Folder of TensorBoard's files, in the output folder.
+    #[serde(serialize_with = "shown::path")]
     pub logging_dir: PathBuf,
     /// Name of the run for TensorBoard, of the project for W&B.
     pub tracker_project_name: String,
@@ -202,9 +212,13 @@ impl TrainConfig {
         }
         recipe.check()?;
         self.card.check()?;
-        if !validation.guidance_scale.is_finite() {
-            let reason = format!("{} is not a finite number", validation.guidance_scale);
+        if !(-MAX_GUIDANCE..=MAX_GUIDANCE).contains(&validation.guidance_scale) {
+            let reason = format!("{} is not a finite number up to {MAX_GUIDANCE}", validation.guidance_scale);
             return Err(TrainError::setting("guidance_scale", reason));
+        }
+        if recipe.train_batch_size.saturating_mul(recipe.gradient_accumulation_steps) > MAX_COUNT {
+            let reason = format!("a step would have more than {MAX_COUNT} samples");
+            return Err(TrainError::setting("gradient_accumulation_steps", reason));
         }
         if !recipe.control && !validation.pairs.is_empty() {
             return Err(TrainError::setting("validation_image", "a base model is trained, which follows none"));
@@ -217,16 +231,13 @@ impl TrainConfig {
             let reason = format!("{} computes with weights in its own memory only", self.device);
             return Err(TrainError::setting("param_offload", reason));
         }
-        if self.report_to.contains(&TrackerKind::Wandb) {
-            trackers::check_project(&self.tracker_project_name)?;
-        }
+        trackers::check_project(&self.tracker_project_name)?;
         Ok(())
     }
 
     /// All settings, to be read by people.
     pub(crate) fn to_json(&self) -> String {
-        // A path that is no text cannot be written as JSON.
-        serde_json::to_string_pretty(self).unwrap_or_else(|error| format!("\"{error}\""))
+        serde_json::to_string_pretty(self).expect("invariant: paths are written as text")
     }
 
     /// The folder of TensorBoard's files.
@@ -257,5 +268,5 @@ pub enum Packing {
     /// In `pack` of the output folder.
     OutputDir,
     /// In this folder.
-    Folder(PathBuf),
+    Folder(#[serde(serialize_with = "shown::path")] PathBuf),
 }

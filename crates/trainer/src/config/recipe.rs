@@ -63,7 +63,7 @@ pub struct Recipe {
 
 impl Recipe {
     /// Checks numbers against their ranges; errors name the setting.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let parts = [
             ("proportion_empty_prompts", self.proportion_empty_prompts, 1.0),
             ("adam_beta1", self.adam.beta1, 1.0 - f64::EPSILON),
@@ -81,6 +81,12 @@ impl Recipe {
         ];
         if let Some((name, value)) = not_negative.into_iter().find(|(_, value)| !(value.is_finite() && *value >= 0.0)) {
             return Err(TrainError::setting(name, format!("{value} is not a number from 0 up")));
+        }
+        // Below what f32 holds, values without gradient would be divided by zero.
+        if self.adam.epsilon < f64::from(f32::MIN_POSITIVE) {
+            let reason =
+                format!("{:e} is nothing: values whose gradient is zero would be no numbers", self.adam.epsilon);
+            return Err(TrainError::setting("adam_epsilon", reason));
         }
         let finite = [
             ("lr_power", self.schedule.power),

@@ -41,14 +41,16 @@ pub struct WandbConfig {
     /// Tags of the run.
     pub tags: Vec<String>,
     /// The folder that `wandb` is made in; the output folder where not given.
+    #[serde(serialize_with = "super::shown::optional_path")]
     pub dir: Option<PathBuf>,
 }
 
-/// Checks the name of a project as W&B would only when it is synced.
+/// Checks the name of a project: TensorBoard's folder has it, and W&B would refuse others only when it is synced.
 pub(super) fn check_project(name: &str) -> Result<()> {
-    if name.is_empty() || name.chars().count() > MAX_PROJECT || name.contains(NOT_IN_PROJECT) {
+    let leads_elsewhere = matches!(name, "" | "." | "..");
+    if leads_elsewhere || name.chars().count() > MAX_PROJECT || name.contains(NOT_IN_PROJECT) {
         let not: String = NOT_IN_PROJECT.iter().collect();
-        let reason = format!("`{name}` is no name for W&B: 1 to {MAX_PROJECT} characters, none of {not}");
+        let reason = format!("`{name}` is no name of a project: 1 to {MAX_PROJECT} characters, none of {not}");
         return Err(TrainError::setting("tracker_project_name", reason));
     }
     Ok(())

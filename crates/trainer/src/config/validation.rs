@@ -1,7 +1,6 @@
 //! Validation, as it is configured.
 
-use cogview4_control_pipeline::shown;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 /// How often a run is measured, and which pictures it generates then.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,7 +21,7 @@ pub struct ValidationPair {
     /// The prompt.
     pub prompt: String,
     /// Path or URL of the control image, used as it is.
-    #[serde(serialize_with = "without_secrets")]
+    #[serde(serialize_with = "super::shown::location")]
     pub image: String,
 }
 
@@ -31,9 +30,4 @@ impl Default for ValidationConfig {
     fn default() -> Self {
         Self { steps: 100, pairs: Vec::new(), num_validation_images: 1, guidance_scale: 3.5 }
     }
-}
-
-/// Settings are shown in reports and cards.
-fn without_secrets<S: Serializer>(location: &str, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&shown(location))
 }

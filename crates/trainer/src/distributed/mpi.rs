@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cogview4_model::fence::is_fenced;
 use mpi::{
     Threading,
     datatype::{Partition, PartitionMut},
@@ -59,7 +60,11 @@ pub(super) fn start(expected: usize, limit: Duration) -> Result<Group> {
         }
         let rank = world.rank() as usize;
         // A panic that leaves `main` would wait for the others for ever.
-        panic::set_hook(Box::new(move |panic| end(abort, rank, &host(), &panic.to_string())));
+        panic::set_hook(Box::new(move |panic| {
+            if !is_fenced() {
+                end(abort, rank, &host(), &panic.to_string());
+            }
+        }));
         Ok(Box::new(Mpi { world, _universe: universe }))
     };
     Group::start(engine, abort, limit)

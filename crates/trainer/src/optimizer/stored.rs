@@ -47,7 +47,7 @@ impl AdamW {
                     TensorSource::new(dtype, shape.clone(), move || TensorData::new(master.to_vec(), shape))
                 }
                 None if length == whole => source,
-                None => TensorSource::new(dtype, shape, move || cut(source.read(), values)),
+                None => TensorSource::fallible(dtype, shape, move || Ok(cut(source.read()?, values))),
             };
             (whole == 0 || length > 0).then_some(Slice { name, first, source })
         };

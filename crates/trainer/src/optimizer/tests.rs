@@ -122,13 +122,13 @@ fn moments_in_8_bits_are_those_of_bitsandbytes() {
 }
 
 fn moments(optimizer: &AdamW) -> Vec<(String, TensorData)> {
-    optimizer.moment_slices().into_iter().map(|slice| (slice.name, slice.source.read())).collect()
+    optimizer.moment_slices().into_iter().map(|slice| (slice.name, slice.source.read().unwrap())).collect()
 }
 
 /// What a checkpoint has of a parameter: its master, if there is one.
 fn f32_values(optimizer: &AdamW, model: &Parameter) -> Vec<f32> {
     let slice = optimizer.weight_slices(model, DType::F32).pop().unwrap();
-    slice.source.read().try_into_vec().unwrap()
+    slice.source.read().unwrap().try_into_vec().unwrap()
 }
 
 /// Values of a parameter after some steps, those of its master, and the moments.

@@ -11,7 +11,8 @@ const SHOWN_SIDE: u32 = 320;
 const JPEG_QUALITY: u8 = 88;
 
 /// Nothing is fetched and nothing runs, whatever captions and names of files hold.
-const POLICY: &str = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
+const POLICY: &str =
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'";
 const STYLE: &str = "
 :root { color-scheme: light dark; --line: #8884; --dim: #888; --card: #8881; --accent: #2a6fdb; --bad: #d0342c; }
 * { box-sizing: border-box; }

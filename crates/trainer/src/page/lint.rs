@@ -7,6 +7,7 @@ use cogview4_data::{
 use maud::{Markup, html};
 
 use super::html::{PictureSource, figure, page};
+use crate::config::shown_folder;
 
 /// Rows of each kind that are shown with their pictures.
 const SHOWN: usize = 12;
@@ -43,6 +44,9 @@ pub(crate) fn lint_page(report: &LintReport, dataset: &dyn Dataset) -> String {
 
 fn shown(finding: &Finding, dataset: &dyn Dataset) -> Markup {
     let row = dataset.row(finding.row).ok();
+    // Where things lie on this machine is nobody's business.
+    let folder = finding.place.0.parent().map(|folder| format!("{}/", folder.display())).unwrap_or_default();
+    let detail = finding.detail.replace(if folder.len() > 1 { &folder } else { "\0" }, "");
     html! {
         div.row {
             @if let Some(row) = &row {
@@ -50,11 +54,11 @@ fn shown(finding: &Finding, dataset: &dyn Dataset) -> Markup {
                 (shown_picture("picture", &row.image))
             }
             div.prompt {
-                p { b { "Row " (finding.place.1) } ": " span.bad { (finding.detail) } }
+                p { b { "Row " (finding.place.1) } ": " span.bad { (detail) } }
                 @if let Some(row) = &row {
                     @for caption in &row.captions { p { (caption.chars().take(SHOWN_CHARACTERS).collect::<String>()) } }
                 }
-                p.dim { (finding.place.0.display()) }
+                p.dim { (shown_folder(&finding.place.0)) }
             }
         }
     }

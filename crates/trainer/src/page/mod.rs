@@ -6,4 +6,4 @@ mod plot;
 
 pub(crate) use html::{PictureSource, figure, page};
 pub(crate) use lint::lint_page;
-pub(crate) use plot::{BLUE, GREEN, Line, ORANGE, PALE, PURPLE, plot, smoothed, svg};
+pub(crate) use plot::{BLUE, GREEN, Line, ORANGE, PALE, PURPLE, RED, plot, smoothed, svg};

@@ -20,7 +20,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 pub(crate) struct Line<'a> {
     pub name: &'a str,
     pub color: RGBColor,
-    /// Width in pixels.
+    /// Width in pixels; 0 marks the points and draws no line.
     pub width: u32,
     pub points: Vec<(f64, f64)>,
 }
@@ -37,6 +37,7 @@ pub(crate) const PALE: RGBColor = RGBColor(178, 203, 242);
 pub(crate) const ORANGE: RGBColor = RGBColor(224, 123, 0);
 pub(crate) const GREEN: RGBColor = RGBColor(22, 140, 86);
 pub(crate) const PURPLE: RGBColor = RGBColor(146, 84, 181);
+pub(crate) const RED: RGBColor = RGBColor(208, 52, 44);
 
 /// Draws lines by step, for a page. Values below 1e-3 are written with an exponent.
 pub(crate) fn plot(title: &str, lines: &[Line<'_>]) -> Markup {
@@ -82,6 +83,10 @@ fn draw(area: &Area<'_>, title: &str, lines: &[Line<'_>]) -> Result<(), String> 
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)))
     };
     let (steps, values) = (range(|point| point.0), range(|point| point.1));
+    // Their difference is what is drawn by.
+    if !(values.1 - values.0).is_finite() {
+        return Err("its values lie too far apart to be drawn".into());
+    }
     let margin = if values.1 > values.0 { 0.06 * (values.1 - values.0) } else { 0.1 * values.1.abs().max(1e-9) };
     let has_legend = lines.iter().any(|line| !line.name.is_empty());
     let (head, body) = area.split_vertically(if has_legend { 54 } else { 34 });
@@ -110,6 +115,12 @@ fn draw(area: &Area<'_>, title: &str, lines: &[Line<'_>]) -> Result<(), String> 
         .draw()
         .map_err(fail)?;
     for line in lines {
+        if line.width == 0 {
+            let mark = ShapeStyle { color: line.color.to_rgba(), filled: false, stroke_width: 2 };
+            let finite = line.points.iter().copied().filter(|point| point.1.is_finite());
+            chart.draw_series(finite.map(|point| Circle::new(point, 5, mark))).map_err(fail)?;
+            continue;
+        }
         let points = thinned(&line.points);
         let dots = if points.len() <= 40 && line.width > 1 { points.clone() } else { Vec::new() };
         chart.draw_series(LineSeries::new(points, line.style())).map_err(fail)?;
@@ -122,7 +133,8 @@ fn draw(area: &Area<'_>, title: &str, lines: &[Line<'_>]) -> Result<(), String> 
 fn legend(head: &Area<'_>, lines: &[Line<'_>]) -> Result<(), String> {
     let mut left = 71;
     for line in lines.iter().filter(|line| !line.name.is_empty()) {
-        head.draw(&PathElement::new([(left, 44), (left + 18, 44)], line.style())).map_err(fail)?;
+        let style = ShapeStyle { stroke_width: line.width.max(1), ..line.style() };
+        head.draw(&PathElement::new([(left, 44), (left + 18, 44)], style)).map_err(fail)?;
         head.draw(&Text::new(line.name, (left + 24, 37), ("sans-serif", 13))).map_err(fail)?;
         left += 44 + WIDTH_OF_A_CHARACTER * line.name.chars().count() as i32;
     }

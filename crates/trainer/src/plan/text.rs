@@ -116,8 +116,10 @@ impl TrainPlanner {
 
     /// A plan for programs. `flags` are those of the cheapest plan that fits, null where none does.
     pub fn json(&self, given: &TrainConfig, plan: &TrainPlan, cheapest: Option<&TrainPlan>) -> Value {
-        let disk =
-            plan.disk.iter().map(|part| json!({ "name": part.name, "bytes": part.bytes, "folder": part.folder }));
+        let disk = plan
+            .disk
+            .iter()
+            .map(|part| json!({ "name": part.name, "bytes": part.bytes, "folder": part.folder.display().to_string() }));
         json!({
             "peak_device_bytes": plan.peak_device_bytes(),
             "peak_host_bytes": plan.peak_host_bytes(),

@@ -202,9 +202,9 @@ impl Trainer {
             if self.step.is_multiple_of(self.config.validation.steps) {
                 self.validate(trackers, callbacks, progress)?;
             }
-            let measured = self.step(&mut loader)?;
+            let mut measured = self.step(&mut loader)?;
             if self.group.is_first() {
-                trackers.step(&measured)?;
+                measured = trackers.step(measured)?;
                 if callbacks.on_step_end(&measured).is_break() {
                     self.stop.request();
                 }
@@ -213,6 +213,8 @@ impl Trainer {
             progress.inc(1);
             let stopping = self.group.any("whether to stop", self.stop.is_requested());
             if self.step.is_multiple_of(self.config.checkpointing_steps) || stopping {
+                // A run that goes on from the checkpoint has the lines before it.
+                trackers.sync()?;
                 let written = self.write_checkpoint()?;
                 if self.group.is_first() {
                     callbacks.on_checkpoint(&written);

@@ -5,7 +5,7 @@ use cogview4_model::files::check_writable;
 use crate::{
     config::{TrackerKind, TrainConfig},
     error::{Result, make_folder},
-    trackers::CARD_FILES,
+    trackers::{CARD_FILES, check_lines},
     validation,
 };
 
@@ -19,9 +19,11 @@ pub(super) fn check_outputs(config: &TrainConfig) -> Result<()> {
         make_folder("report_to", &folder)?;
         check_writable(&folder.join("run.wandb"))?;
     }
-    for file in ["metrics.jsonl", "validation.jsonl", "report.html"].into_iter().chain(CARD_FILES) {
+    let result = ["config.json", "diffusion_pytorch_model.safetensors"];
+    for file in ["metrics.jsonl", "validation.jsonl", "report.html"].into_iter().chain(result).chain(CARD_FILES) {
         check_writable(&config.output_dir.join(file))?;
     }
+    check_lines(&config.output_dir)?;
     validation::check_folder(config)?;
     if let Some(pack) = config.pack_folder() {
         make_folder("pack_dir", &pack)?;

@@ -2,6 +2,7 @@
 //! refused in it, so hours of packing never end in a setting that was wrong from the start.
 
 use std::{
+    ffi::OsString,
     hash::{BuildHasher, Hasher, RandomState},
     sync::Arc,
 };
@@ -25,7 +26,7 @@ use crate::{
     schedule::order::SampleOrder,
     stop::StopFlag,
     trackers::{DatasetSample, dataset_samples},
-    validation::{ControlPicture, Probe, ProbeRows, Validator, load_controls},
+    validation::{ControlPicture, FOLDER, Probe, ProbeRows, Validator, load_controls},
 };
 
 /// The folder that a run writes to while it has it for itself.
@@ -52,7 +53,7 @@ pub(super) fn open(config: &TrainConfig, group: &Group, stop: &StopFlag) -> Resu
         make_folder("output_dir", &config.output_dir)?;
         let in_use = || TrainError::InUse { path: config.output_dir.clone() };
         let lock = FolderLock::acquire(&config.output_dir, LOCK)?.ok_or_else(in_use)?;
-        checkpoint::tidy(&config.output_dir)?;
+        checkpoint::tidy(&config.output_dir, FOLDER)?;
         Ok(lock)
     })?;
     let (checkpoint, notes) = find_checkpoint(config, group, stop)?;
@@ -71,9 +72,9 @@ pub(super) fn open(config: &TrainConfig, group: &Group, stop: &StopFlag) -> Resu
 fn find_checkpoint(config: &TrainConfig, group: &Group, stop: &StopFlag) -> Result<(Option<Checkpoint>, Vec<String>)> {
     let mut notes = Vec::new();
     let found = group.first("reading the checkpoint", stop, || Checkpoint::find(config, &mut notes))?.flatten();
-    let folder = group.of_first("the checkpoint", found.as_ref().map(|found| found.folder.clone()));
-    let found = match (found, folder) {
-        (None, Some(folder)) => Checkpoint::found(folder).map(Some),
+    let folder = group.of_first("the checkpoint", found.as_ref().map(|found| found.folder.as_os_str().into()));
+    let found: Result<Option<Checkpoint>> = match (found, folder) {
+        (None, Some(folder)) => Checkpoint::found(OsString::into(folder)).map(Some),
         (found, _) => Ok(found),
     };
     Ok((group.agree("reading the checkpoint", found)?, notes))

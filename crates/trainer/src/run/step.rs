@@ -6,6 +6,7 @@ use cogview4_model::{CogView4Transformer, memory::peak_resident_bytes};
 
 use super::{Trainer, turns::Turn};
 use crate::{
+    checkpoint,
     distributed::{ExchangeTimes, SharedStep},
     error::{Result, TrainError},
     metrics::{ProcessMetrics, StepMetrics},
@@ -41,13 +42,14 @@ impl Trainer {
         let samples = self.order.step(self.step);
         let Passed { model, loss, gradients, updated, took, exchanged } = self.pass(loader, &samples, (number, lr))?;
         let loss = self.group.sum("the loss", loss);
-        self.check_finite(loss.is_finite(), LOSS)?;
+        self.check_finite(loss.is_finite(), LOSS, (loss, None))?;
         let (model, updated, gathered) = match updated {
             Some(updated) => (model, updated, ExchangeTimes::default()),
-            None => self.update(model, gradients, (number, lr))?,
+            None => self.update(model, gradients, (number, lr), loss)?,
         };
-        self.check_finite(updated.grad_norm.is_finite(), NORM)?;
-        self.check_finite(updated.is_finite, "a weight or moment is")?;
+        let measured = (loss, Some(updated.grad_norm));
+        self.check_finite(updated.grad_norm.is_finite(), NORM, measured)?;
+        self.check_finite(updated.is_finite, "a weight or moment is", measured)?;
         self.model = Some(model);
         self.step = number;
         self.last_norm = recipe.optimizer_in_backward.then_some(updated.grad_norm as f32);
@@ -57,6 +59,8 @@ impl Trainer {
             loss,
             lr,
             grad_norm: updated.grad_norm,
+            loss_z: None,
+            grad_norm_z: None,
             samples_per_second: samples.len() as f64 / start.elapsed().as_secs_f64(),
             peak_memory_bytes: peak_resident_bytes(),
             anon_memory_bytes: self.memory.peak(),
@@ -69,11 +73,14 @@ impl Trainer {
     }
 
     /// Refuses numbers of the step that is made, which are the same for every process.
-    fn check_finite(&self, is_finite: bool, what: &'static str) -> Result<()> {
-        match is_finite {
-            true => Ok(()),
-            false => self.group.agree("a step that diverged", Err(TrainError::Diverged { step: self.step + 1, what })),
+    fn check_finite(&self, is_finite: bool, what: &'static str, (loss, grad_norm): (f64, Option<f64>)) -> Result<()> {
+        if is_finite {
+            return Ok(());
         }
+        let newest = checkpoint::list(&self.config.output_dir).ok().and_then(|mut all| all.pop());
+        let newest = newest.map(|(step, _)| format!("checkpoint-{step}"));
+        let diverged = TrainError::Diverged { step: self.step + 1, what, loss, grad_norm, newest };
+        self.group.agree("a step that diverged", Err(diverged))
     }
 
     /// What is measured where several processes train together.
@@ -95,18 +102,19 @@ impl Trainer {
         model: CogView4Transformer,
         mut gradients: Gradients,
         numbers: (usize, f64),
+        loss: f64,
     ) -> Result<(CogView4Transformer, Updated, ExchangeTimes)> {
         let (start, recipe) = (Instant::now(), &self.config.recipe);
         let Some(partition) = &self.partition else {
             let grad_norm = gradients.clip_norm(recipe.max_grad_norm);
-            self.check_finite(grad_norm.is_finite(), NORM)?;
+            self.check_finite(grad_norm.is_finite(), NORM, (loss, Some(grad_norm)))?;
             let (model, is_finite) = self.optimizer.step(numbers.0, numbers.1, model, gradients)?;
             let updated = Updated { grad_norm, is_finite, took: start.elapsed() };
             return Ok((model, updated, ExchangeTimes::default()));
         };
         let own = gradients.norms().joint().powi(2);
         let grad_norm = self.group.sum("the norm of the gradients", own).sqrt();
-        self.check_finite(grad_norm.is_finite(), NORM)?;
+        self.check_finite(grad_norm.is_finite(), NORM, (loss, Some(grad_norm)))?;
         gradients.scale_to(recipe.max_grad_norm, grad_norm);
         let dtype = recipe.compute_dtype.dtype();
         let step = SharedStep::new(&self.group, partition, &mut self.optimizer, numbers, dtype);

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use cogview4_model::files::write_atomic;
+use cogview4_model::files::{MAX_TABLE_BYTES, read_text, write_atomic};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::tracker::Tracker;
@@ -62,6 +62,25 @@ pub(crate) fn read(output_dir: &Path) -> Result<Earlier> {
     Ok(Earlier { metrics, validations })
 }
 
+/// Checks that files of these names are of a run: one of somebody else would be emptied.
+pub(crate) fn check(output_dir: &Path) -> Result<()> {
+    fn check<T: Line>(path: PathBuf) -> Result<()> {
+        let text = text(&path)?;
+        match text.trim().is_empty() || parse::<T>(&text).next().is_some() || !text.contains('\n') && is_begun(&text) {
+            true => Ok(()),
+            false => Err(TrainError::checkpoint(path, "is no file of a run, and would be replaced: move it away")),
+        }
+    }
+    check::<StepMetrics>(output_dir.join("metrics.jsonl"))?;
+    check::<Validation>(output_dir.join("validation.jsonl"))
+}
+
+/// Whether a text may be the first line of a run that was ended in the middle of writing it.
+fn is_begun(text: &str) -> bool {
+    const BEGIN: &str = "{\"step\":";
+    text.starts_with(BEGIN) || BEGIN.starts_with(text)
+}
+
 impl Tracker for JsonLines {
     fn step(&mut self, metrics: &StepMetrics) -> Result<()> {
         self.metrics.append(metrics)
@@ -69,6 +88,12 @@ impl Tracker for JsonLines {
 
     fn validation(&mut self, validation: &Validation) -> Result<()> {
         self.validations.append(validation)
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        [&self.metrics, &self.validations]
+            .into_iter()
+            .try_for_each(|lines| lines.file.sync_data().map_err(TrainError::io(&lines.path)))
     }
 }
 
@@ -103,7 +128,7 @@ impl LineFile {
 
 /// Nothing where there is no file.
 fn text(path: &Path) -> Result<String> {
-    match std::fs::read_to_string(path) {
+    match read_text(path, MAX_TABLE_BYTES) {
         Ok(text) => Ok(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(TrainError::io(path)(error)),

@@ -15,11 +15,12 @@ use self::{card::Card, json_lines::JsonLines, report::Report, tensorboard::Tenso
 use crate::{
     config::{TrackerKind, TrainConfig},
     error::Result,
-    metrics::{StepMetrics, Validation},
+    metrics::{Outliers, StepMetrics, Validation},
     validation::FOLDER,
 };
 
 pub(crate) use card::FILES as CARD_FILES;
+pub(crate) use json_lines::check as check_lines;
 pub(crate) use samples::{DatasetSample, dataset_samples};
 pub(crate) use tracker::{Shown, Tracker};
 pub(crate) use wandb::{parts as wandb_parts, run_id as wandb_run_id};
@@ -28,6 +29,7 @@ pub(crate) use wandb::{parts as wandb_parts, run_id as wandb_run_id};
 #[derive(Default)]
 pub(crate) struct Trackers {
     all: Vec<Box<dyn Tracker>>,
+    outliers: Outliers,
     /// Steps whose validation is written.
     validated: Vec<usize>,
     /// The folder of W&B's run.
@@ -39,6 +41,7 @@ impl Trackers {
     pub(crate) fn open(config: &TrainConfig, step: usize, total_steps: usize, shown: &Shown<'_>) -> Result<Self> {
         let (lines, earlier) = JsonLines::open(&config.output_dir, step)?;
         let validated = earlier.validations.iter().map(|validation| validation.step).collect();
+        let outliers = Outliers::after(&earlier.metrics);
         let mut all: Vec<Box<dyn Tracker>> = vec![Box::new(lines)];
         if config.report_to.contains(&TrackerKind::TensorBoard) {
             let folder = config.tensorboard_folder();
@@ -62,7 +65,7 @@ impl Trackers {
         }
         all.push(Box::new(Report::new(config, total_steps, shown, earlier)));
         all.push(Box::new(Card::new(config, total_steps, shown)));
-        Ok(Self { all, validated, wandb_run })
+        Ok(Self { all, outliers, validated, wandb_run })
     }
 
     /// The folder of W&B's run.
@@ -75,13 +78,21 @@ impl Trackers {
         self.validated.contains(&step)
     }
 
-    pub(crate) fn step(&mut self, metrics: &StepMetrics) -> Result<()> {
-        self.all.iter_mut().try_for_each(|tracker| tracker.step(metrics))
+    /// Holds a step against those before it, and tells all trackers.
+    pub(crate) fn step(&mut self, metrics: StepMetrics) -> Result<StepMetrics> {
+        let metrics = self.outliers.judge(metrics);
+        self.all.iter_mut().try_for_each(|tracker| tracker.step(&metrics))?;
+        Ok(metrics)
     }
 
     pub(crate) fn validation(&mut self, validation: &Validation) -> Result<()> {
         self.validated.push(validation.step);
         self.all.iter_mut().try_for_each(|tracker| tracker.validation(validation))
+    }
+
+    /// Brings what was told so far to the disk.
+    pub(crate) fn sync(&mut self) -> Result<()> {
+        self.all.iter_mut().try_for_each(|tracker| tracker.sync())
     }
 
     pub(crate) fn finish(&mut self, state: &'static str) -> Result<()> {

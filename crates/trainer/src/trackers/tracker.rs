@@ -20,6 +20,11 @@ pub(crate) trait Tracker {
     /// After each validation; its pictures are written already.
     fn validation(&mut self, validation: &Validation) -> Result<()>;
 
+    /// Before a checkpoint: what was told so far lasts as long as that does.
+    fn sync(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// At the end; `state` says how it ended.
     fn finish(&mut self, state: &'static str) -> Result<()> {
         let _ = state;

@@ -2,6 +2,7 @@
 
 use std::{io::Write, path::Path};
 
+use cogview4_cli::one_line;
 use cogview4_data::{Columns, Dataset, DatasetOptions, Picture, open_jsonl, open_source};
 use cogview4_hub::{Hub, Source};
 
@@ -32,7 +33,7 @@ pub(super) fn open(args: &InspectArgs) -> Result<Box<dyn Dataset>> {
 }
 
 pub(super) fn show(dataset: &dyn Dataset, out: &mut dyn Write) -> Result<()> {
-    let columns = dataset.columns().join(", ");
+    let columns = one_line(&dataset.columns().join(", "));
     writeln!(out, "{} rows, columns: {columns}", dataset.len()).map_err(on_output)?;
     for index in 0..dataset.len().min(SHOWN_ROWS) {
         let row = dataset.row(index)?;
@@ -41,9 +42,9 @@ pub(super) fn show(dataset: &dyn Dataset, out: &mut dyn Write) -> Result<()> {
             Err(error) => error.to_string(),
         };
         let sizes = [size(&row.image), size(&row.conditioning_image)];
-        // Captions may hold anything; a line is a line.
-        let captions = cogview4_cli::one_line(&row.captions.join(" | "));
-        writeln!(out, "row {index}: image {}, control {}: {captions}", sizes[0], sizes[1]).map_err(on_output)?;
+        // Captions and names of files may hold anything; a line is a line.
+        let line = format!("row {index}: image {}, control {}: {}", sizes[0], sizes[1], row.captions.join(" | "));
+        writeln!(out, "{}", one_line(&line)).map_err(on_output)?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, io::Write, path::Path};
 
+use cogview4_cli::safe_line;
 use cogview4_control_pipeline::{ModelFolder, PipelineError, fetch_model};
 use cogview4_hub::{Hub, HubError, Source};
 use cogview4_model::weights::{TensorDifference, WeightFiles, compare_tensor, summarize};
@@ -36,9 +37,10 @@ pub(super) fn show(weights: &Weights, out: &mut dyn Write) -> Result<Inspected> 
     let (mut parameters, mut bytes) = (0, 0);
     for (prefix, files) in weights {
         for tensor in summarize(files) {
+            let tensor = tensor?;
             let line = format!("{prefix}{}  {} {:?}  {}", tensor.key, tensor.dtype, tensor.shape, tensor.hash);
             total.update(line.as_bytes()).update(b"\n");
-            writeln!(out, "{line}").map_err(on_output)?;
+            writeln!(out, "{}", safe_line(&line)).map_err(on_output)?;
             parameters += tensor.shape.iter().product::<usize>();
             bytes += tensor.num_bytes;
             outcome.tensors += 1;
@@ -74,7 +76,8 @@ pub(super) fn compare(weights: [&Weights; 2], out: &mut dyn Write) -> Result<Ins
             };
             if let Some(difference) = difference {
                 outcome.differences += 1;
-                writeln!(out, "{prefix}{key}: {}", shown(&difference)).map_err(on_output)?;
+                let line = format!("{prefix}{key}: {}", shown(&difference));
+                writeln!(out, "{}", safe_line(&line)).map_err(on_output)?;
             }
         }
     }

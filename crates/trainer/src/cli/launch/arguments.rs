@@ -32,9 +32,8 @@ pub(super) fn of_run(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsStr
     kept
 }
 
-/// The same with a flag set to a value, whatever it was.
-#[cfg_attr(not(any(feature = "mpi", test)), expect(dead_code, reason = "nothing is started"))]
-pub(super) fn with(arguments: &[OsString], flag: &str, value: &str) -> Vec<OsString> {
+/// The same without a flag and its value.
+pub(super) fn without(arguments: &[OsString], flag: &str) -> Vec<OsString> {
     let mut changed = Vec::new();
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
@@ -45,6 +44,13 @@ pub(super) fn with(arguments: &[OsString], flag: &str, value: &str) -> Vec<OsStr
             _ => changed.push(argument.clone()),
         }
     }
+    changed
+}
+
+/// The same with a flag set to a value, whatever it was.
+#[cfg_attr(not(any(feature = "mpi", test)), expect(dead_code, reason = "nothing is started"))]
+pub(super) fn with(arguments: &[OsString], flag: &str, value: &str) -> Vec<OsString> {
+    let mut changed = without(arguments, flag);
     changed.extend([flag.into(), value.into()]);
     changed
 }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use cogview4_model::files::{MAX_CONFIG_BYTES, read_text};
+
 use crate::error::{Result, TrainError};
 
 /// The hosts of a file, the first of which must be this machine's; each has room for so many processes.
@@ -10,7 +12,7 @@ use crate::error::{Result, TrainError};
 /// A file that cannot be read, a line that is something else, and too few machines or slots.
 pub(super) fn read(path: &Path, (machines, each): (usize, usize), main: Option<&str>) -> Result<Vec<(String, usize)>> {
     let fail = |reason: String| TrainError::setting("hostfile", format!("{}: {reason}", path.display()));
-    let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+    let text = read_text(path, MAX_CONFIG_BYTES).map_err(|error| fail(error.to_string()))?;
     parse(&text, (machines, each), main).map_err(fail)
 }
 

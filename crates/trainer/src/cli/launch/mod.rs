@@ -11,8 +11,13 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
+use cogview4_hub::Token;
+
 use super::{Args, accelerate::LaunchConfig, with_flags};
 use crate::error::TrainError;
+
+/// Where the Hub's token is looked for.
+const TOKEN_VARIABLE: &str = "HF_TOKEN";
 
 /// The flags of a launch, beside those of the run.
 #[derive(Debug, Clone, Parser)]
@@ -65,6 +70,8 @@ struct Launch {
     /// Processes that go on after a failure, and micro-batches of each.
     restart: (usize, usize),
     output_dir: PathBuf,
+    /// Handed on in the environment: arguments stand in the list of processes, for everybody to read.
+    hub_token: Option<Token>,
 }
 
 /// Starts a run, and waits for its end.
@@ -74,6 +81,7 @@ struct Launch {
 pub fn launch(args: LaunchArgs) -> Result<()> {
     let launch = Launch::plan(&args).map_err(with_flags)?;
     let command = arguments::of_run(std::env::args_os().skip(1));
+    let command = arguments::without(&command, "--hub_token");
     start(&launch, command)
 }
 
@@ -122,14 +130,24 @@ impl Launch {
             max_restarts: args.max_restarts.unwrap_or(0),
             restart: (again, config.recipe.gradient_accumulation_steps * (processes / again)),
             output_dir: config.output_dir,
+            hub_token: args.train.hub_token.clone(),
         })
     }
 }
 
+impl Launch {
+    /// Variables of the run that are nobody else's business.
+    fn secrets(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.hub_token.iter().map(|token| (TOKEN_VARIABLE, token.secret()))
+    }
+}
+
 /// One process needs no MPI.
-fn alone(command: &[std::ffi::OsString]) -> Result<()> {
+fn alone(launch: &Launch, arguments: &[std::ffi::OsString]) -> Result<()> {
     let program = std::env::current_exe().context("looking for this program")?;
-    let status = std::process::Command::new(program).args(command).status().context("starting this program")?;
+    let mut command = std::process::Command::new(program);
+    command.args(arguments).envs(launch.secrets());
+    let status = command.status().context("starting this program")?;
     ensure!(status.success(), "the run ended with {status}");
     Ok(())
 }
@@ -137,7 +155,7 @@ fn alone(command: &[std::ffi::OsString]) -> Result<()> {
 #[cfg(feature = "mpi")]
 fn start(launch: &Launch, command: Vec<std::ffi::OsString>) -> Result<()> {
     match launch.processes {
-        1 => alone(&command),
+        1 => alone(launch, &command),
         _ => mpirun::run(launch, command),
     }
 }
@@ -146,5 +164,5 @@ fn start(launch: &Launch, command: Vec<std::ffi::OsString>) -> Result<()> {
 fn start(launch: &Launch, command: Vec<std::ffi::OsString>) -> Result<()> {
     let count = launch.processes;
     ensure!(count == 1, "--num_processes: {count}: {}", crate::distributed::WITHOUT_MPI);
-    alone(&command)
+    alone(launch, &command)
 }

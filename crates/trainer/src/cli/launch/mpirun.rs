@@ -1,6 +1,7 @@
 //! Open MPI's and MPICH's mpirun: how each is called, how it is told to stop, and what is done when a run fails.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsString,
     os::unix::{fs::MetadataExt, process::CommandExt},
     path::{Path, PathBuf},
@@ -101,7 +102,9 @@ impl Kind {
                 }
                 if !hosts.is_empty() {
                     all.extend(["--host".into(), hosts]);
-                    all.extend(carried().flat_map(|name| ["-x".into(), name]));
+                    let secrets = launch.secrets().map(|(name, _)| name.to_owned());
+                    let names: BTreeSet<String> = carried().chain(secrets).collect();
+                    all.extend(names.into_iter().flat_map(|name| ["-x".into(), name]));
                 }
             }
             // It carries all variables by itself.
@@ -134,7 +137,7 @@ pub(super) fn run(launch: &Launch, command: Vec<OsString>) -> Result<()> {
     let mut command = arguments::with(&command, "--num_processes", &launch.processes.to_string());
     let mut processes = launch.processes;
     for restart in 0.. {
-        let status = started.run(&mpirun, &kind.arguments(launch, processes), &command)?;
+        let status = started.run(launch, &mpirun, &kind.arguments(launch, processes), &command)?;
         if status.success() {
             return Ok(());
         }
@@ -188,11 +191,11 @@ impl Started {
     }
 
     /// Runs this program as so many processes.
-    fn run(&self, mpirun: &Path, arguments: &[OsString], command: &[OsString]) -> Result<ExitStatus> {
+    fn run(&self, launch: &Launch, mpirun: &Path, arguments: &[OsString], command: &[OsString]) -> Result<ExitStatus> {
         let program = std::env::current_exe().context("looking for this program")?;
         // A group of its own: a terminal's interrupt comes here, and from here as a wish to stop.
         let mut run = Command::new(mpirun);
-        run.args(arguments).arg(program).args(command).stdin(Stdio::null()).process_group(0);
+        run.args(arguments).arg(program).args(command).envs(launch.secrets()).stdin(Stdio::null()).process_group(0);
         let mut child = run.spawn().with_context(|| format!("starting {}", mpirun.display()))?;
         *self.process() = Some(Pid::from_child(&child));
         let status = child.wait().context("waiting for mpirun");

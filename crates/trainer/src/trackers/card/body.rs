@@ -3,11 +3,14 @@
 use super::{
     Card, DECAY, Found, PLOT,
     settings::settings,
-    shown_folder, shown_source,
     text::{block, code, plain},
     usage::Usage,
 };
-use crate::{metrics::Validation, page::smoothed};
+use crate::{
+    config::{shown_folder, shown_source},
+    metrics::Validation,
+    page::smoothed,
+};
 
 /// Without the front matter.
 pub(super) fn body(card: &Card, found: &Found<'_>) -> String {

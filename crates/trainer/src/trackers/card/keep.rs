@@ -2,7 +2,7 @@
 
 use std::{io::ErrorKind, path::Path};
 
-use cogview4_model::files::write_atomic;
+use cogview4_model::files::{MAX_CONFIG_BYTES, read_regular, write_atomic};
 
 use crate::error::{Result, TrainError};
 
@@ -21,7 +21,7 @@ const DIGITS: usize = 16;
 /// Writes a card to the folder: over one that a run wrote and nobody touched, else beside it.
 pub(super) fn write(folder: &Path, card: &str) -> Result<()> {
     let place = folder.join(CARD);
-    let is_ours = match std::fs::read(&place) {
+    let is_ours = match read_regular(&place, MAX_CONFIG_BYTES) {
         Ok(found) => is_untouched(&found),
         Err(error) if error.kind() == ErrorKind::NotFound => true,
         Err(error) => return Err(TrainError::io(place)(error)),

@@ -11,9 +11,6 @@ mod tests;
 mod text;
 mod usage;
 
-use std::path::Path;
-
-use cogview4_hub::Source;
 use cogview4_model::files::write_atomic;
 use image::RgbImage;
 
@@ -110,21 +107,4 @@ struct Found<'a> {
     /// Where the weights are, in the output folder, if not in it itself: the run was stopped.
     weights: Option<&'a str>,
     has_plot: bool,
-}
-
-/// A pipeline as a card shows it.
-fn shown_source(source: &Source) -> String {
-    match source {
-        Source::Folder(path) => shown_folder(path),
-        name @ Source::Hub { .. } => name.to_string(),
-    }
-}
-
-/// A folder as a card shows it: as it was given, but nothing of where it lies on this machine.
-fn shown_folder(path: &Path) -> String {
-    let shown = match path.is_absolute() {
-        true => path.file_name().map_or(path, Path::new),
-        false => path,
-    };
-    shown.display().to_string()
 }

@@ -9,6 +9,7 @@ use crate::{
     metrics::{Fidelity, ValidationImage},
     validation::ControlPicture,
 };
+use std::path::Path;
 
 /// What would break YAML, tables, code and HTML.
 const PROMPT: &str = "a \"fox\": <b>bold</b> | `code`\n---\n- tag: x\n```\n# 'title' {% raw %} \\ $x$ \u{1b}[0m";

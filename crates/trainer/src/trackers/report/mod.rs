@@ -19,7 +19,7 @@ use super::{
     tracker::{Shown, Tracker, read_image},
 };
 use crate::{
-    config::TrainConfig,
+    config::{TrainConfig, shown_source},
     error::Result,
     metrics::{Fidelity, StepMetrics, Validation, ValidationImage},
     page::{PictureSource, figure, page, smoothed},
@@ -86,7 +86,7 @@ impl Report {
         };
         let mut report = Self {
             path: config.output_dir.join("report.html"),
-            model: config.pretrained_model.to_string(),
+            model: shown_source(&config.pretrained_model),
             config: config.to_json(),
             total_steps,
             metrics: earlier.metrics,

@@ -3,8 +3,8 @@
 use maud::{Markup, html};
 
 use crate::{
-    metrics::{StepMetrics, Validation},
-    page::{BLUE, GREEN, Line, ORANGE, PALE, PURPLE, plot, smoothed},
+    metrics::{OUTLIER, StepMetrics, Validation},
+    page::{BLUE, GREEN, Line, ORANGE, PALE, PURPLE, RED, plot, smoothed},
 };
 
 /// Smoothing of the loss, as in TensorBoard.
@@ -21,6 +21,16 @@ pub(super) fn plots(metrics: &[StepMetrics], validations: &[&Validation]) -> Mar
     };
     let loss = steps(|metrics| metrics.loss);
     let smooth = smoothed(&loss, DECAY);
+    // Marked where there are some: most runs have none.
+    let outliers = |value: fn(&StepMetrics) -> f64, z: fn(&StepMetrics) -> Option<f64>| {
+        let far = metrics.iter().filter(|metrics| z(metrics).is_some_and(|z| z.abs() > OUTLIER));
+        let points: Vec<_> = far.map(|metrics| (metrics.step as f64, value(metrics))).collect();
+        (!points.is_empty()).then(|| line("outliers", RED, 0, points))
+    };
+    let mut losses = vec![line("each step", PALE, 1, loss), line("smoothed", BLUE, 2, smooth)];
+    losses.extend(outliers(|metrics| metrics.loss, |metrics| metrics.loss_z));
+    let mut norms = vec![line("", BLUE, 1, steps(|metrics| metrics.grad_norm))];
+    norms.extend(outliers(|metrics| metrics.grad_norm, |metrics| metrics.grad_norm_z));
     let gain = measured(|validation| validation.control_gain.map(|gain| 100.0 * gain));
     let probe = [
         line("own control", BLUE, 2, measured(|validation| validation.loss_true)),
@@ -48,10 +58,10 @@ pub(super) fn plots(metrics: &[StepMetrics], validations: &[&Validation]) -> Mar
     ];
     html! {
         div.plots {
-            (plot("Loss", &[line("each step", PALE, 1, loss), line("smoothed", BLUE, 2, smooth)]))
+            (plot("Loss", &losses))
             (plot("Control gain in percent", &[line("", BLUE, 2, gain)]))
             (plot("Learning rate", &[line("", BLUE, 2, steps(|metrics| metrics.lr))]))
-            (plot("Gradient norm", &[line("", BLUE, 1, steps(|metrics| metrics.grad_norm))]))
+            (plot("Gradient norm", &norms))
             (plot("Loss of the probe", &probe))
             (plot("Norm of the control weights", &[line("", BLUE, 2, measured(|found| Some(found.control_norm)))]))
             @for (title, lines) in fidelity.iter().filter(|(_, lines)| !lines[0].points.is_empty()) {

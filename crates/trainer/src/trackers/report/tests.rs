@@ -15,6 +15,8 @@ fn metrics(step: usize) -> StepMetrics {
         loss,
         lr: 1e-3,
         grad_norm: 1.0,
+        loss_z: None,
+        grad_norm_z: None,
         samples_per_second: 2.0,
         peak_memory_bytes: 1 << 30,
         anon_memory_bytes: 3 << 28,

@@ -34,6 +34,8 @@ fn a_file_holds_what_was_written() {
         loss: 0.25,
         lr: 1e-3,
         grad_norm: 2.0,
+        loss_z: None,
+        grad_norm_z: None,
         samples_per_second: 8.0,
         peak_memory_bytes: 1,
         anon_memory_bytes: 1,

@@ -232,7 +232,6 @@ fn item(name: &str, value: &Value) -> Item {
 fn config_items(config: &TrainConfig) -> Vec<Item> {
     let settings = match serde_json::to_value(config) {
         Ok(Value::Object(settings)) => settings,
-        // A path that is no text cannot be written as JSON.
         other => return vec![item("config", &format!("{other:?}").into())],
     };
     settings.into_iter().map(|(name, value)| item(&name, &without_secrets(value))).collect()

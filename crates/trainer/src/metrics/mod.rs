@@ -1,8 +1,12 @@
 //! What a run measures of itself: lines of `metrics.jsonl` and `validation.jsonl`.
 
+mod outliers;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+pub(crate) use outliers::{OUTLIER, Outliers};
 
 /// What is measured of a step; a line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,6 +19,12 @@ pub struct StepMetrics {
     pub lr: f64,
     /// Norm of the gradients before clipping.
     pub grad_norm: f64,
+    /// How many standard deviations the loss lies from the mean of the 128 steps before; nothing for the first 16.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_z: Option<f64>,
+    /// The same of the norm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grad_norm_z: Option<f64>,
     /// Samples of this step over the time it took.
     pub samples_per_second: f64,
     /// The most memory that the process has held, pages of mapped files among it.
