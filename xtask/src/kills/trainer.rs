@@ -71,11 +71,15 @@ impl Trainer {
     pub(super) fn new(programs: &Path, folder: &Path, power: bool) -> Result<Self> {
         ensure!(!power || cfg!(target_os = "linux"), "losses of power are simulated on Linux only");
         let absolute = |path: &str| std::path::absolute(path).with_context(|| format!("looking for {path}"));
-        let library = programs.join("libpower_loss.so");
-        let name = format!("train_control_cogview4{}", std::env::consts::EXE_SUFFIX);
+        // Copies: what is built meanwhile does not change what is tried.
+        let own = |name: String| {
+            let copy = std::path::absolute(folder.join(&name)).context("looking for the folder")?;
+            fs::copy(programs.join(&name), &copy).with_context(|| format!("copying {name}"))?;
+            Ok::<PathBuf, anyhow::Error>(copy)
+        };
         Ok(Self {
-            program: std::path::absolute(programs.join(name)).context("looking for the trainer")?,
-            library: if power { Some(std::path::absolute(library).context("looking for the library")?) } else { None },
+            program: own(format!("train_control_cogview4{}", std::env::consts::EXE_SUFFIX))?,
+            library: if power { Some(own("libpower_loss.so".into())?) } else { None },
             record: std::path::absolute(folder.join("record")).context("looking for the folder")?,
             messages: folder.join("messages.txt"),
             pipeline: absolute("tests/fixtures/plain")?,
