@@ -7,8 +7,11 @@
 mod canny;
 mod card;
 mod cli;
+mod downloads;
 mod folder;
 mod hostile;
+mod hostile_files;
+mod hostile_models;
 mod hub;
 mod images;
 mod parameters;

@@ -1,7 +1,7 @@
 //! Files of one commit into the cache.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -76,15 +76,13 @@ impl Hub {
     }
 
     fn fetch_all(&self, listing: &Listing, cache: &RepoCache, missing: &[&RemoteFile]) -> Result<()> {
-        // Content that stands under two paths comes once.
-        let mut seen = BTreeSet::new();
-        let to_come: Vec<&RemoteFile> = missing
+        // Size of what is to come, and what is here of it; content that stands under two paths comes once.
+        let mut to_come: BTreeMap<&str, (u64, u64)> = missing
             .iter()
-            .copied()
-            .filter(|file| !cache.has_blob(file) && seen.insert(file.etag().to_string()))
+            .filter(|file| !cache.has_blob(file))
+            .map(|file| (file.etag(), (file.size, cache.part_size(file))))
             .collect();
-        let total: u64 = to_come.iter().map(|file| file.size).sum();
-        let done: u64 = to_come.iter().map(|file| cache.part_size(file)).sum();
+        let (total, done) = to_come.values().fold((0, 0), |(total, done), (size, known)| (total + size, done + known));
         self.check_room(total - done)?;
         if !missing.is_empty() {
             cache.create_blob_folder()?;
@@ -92,8 +90,10 @@ impl Hub {
         let _running = (!to_come.is_empty()).then(|| Running::begin(self.progress(), &listing.repo, total, done));
         let fetch = Fetch { hub: self, listing, cache };
         for file in missing {
-            if !cache.has_blob(file) {
-                fetch.fetch(file)?;
+            let known = to_come.remove(file.etag()).map(|(_, known)| known);
+            // Also where another process was faster: what it has fetched counts.
+            if known.is_some() || !cache.has_blob(file) {
+                fetch.fetch(file, known.unwrap_or(0))?;
             }
             cache.link(&listing.commit, file)?;
         }

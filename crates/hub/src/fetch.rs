@@ -26,11 +26,11 @@ pub(crate) struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
-    /// Brings a file's content into the cache, once nobody else is at it.
-    pub(crate) fn fetch(&self, file: &RemoteFile) -> Result<()> {
+    /// Brings a file's content into the cache, once nobody else is at it; `known` bytes of it are counted already.
+    pub(crate) fn fetch(&self, file: &RemoteFile, known: u64) -> Result<()> {
         let progress = self.hub.progress();
+        let _waiting = progress.waiting();
         let name = self.name(file);
-        let known = self.cache.part_size(file);
         let wait = || progress.note(&format!("{name}: another process downloads it, waiting for that"));
         let _lock = self.cache.lock(file, wait)?;
         if self.cache.has_blob(file) {
@@ -41,7 +41,10 @@ impl Fetch<'_> {
         let failed = |error: io::Error| HubError::io(&path, error);
         let mut part =
             OpenOptions::new().create(true).read(true).write(true).truncate(false).open(&path).map_err(failed)?;
-        if part.metadata().map_err(failed)?.len() > file.size {
+        let here = self.length(&part, file)?;
+        progress.advance(here.min(file.size).saturating_sub(known));
+        progress.lose(known.saturating_sub(here));
+        if here > file.size {
             self.start_anew(&mut part, file)?;
         }
         for last in [false, true] {

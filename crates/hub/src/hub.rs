@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     error::{HubError, Result},
-    http::{Http, Subject, origin, shown},
+    http::{Agents, Http, Subject, origin, shown},
     progress::{Progress, Silent, TerminalProgress},
     settings::Settings,
     token::Token,
@@ -48,7 +48,7 @@ struct Inner {
     progress: Arc<dyn Progress>,
     timeouts: Timeouts,
     proxy: Option<ureq::Proxy>,
-    agent: ureq::Agent,
+    agents: Agents,
     sleep: Arc<dyn Fn(Duration) + Send + Sync>,
     /// A file of the settings that cannot be read; told when it matters.
     unreadable: Option<(PathBuf, String)>,
@@ -66,7 +66,7 @@ impl Default for Hub {
             progress: Arc::new(Silent),
             timeouts,
             proxy: None,
-            agent: agent(timeouts, None),
+            agents: agents(timeouts, None),
             sleep: Arc::new(std::thread::sleep),
             unreadable: None,
         }))
@@ -88,6 +88,9 @@ impl Hub {
     /// As the environment of this process says: `HF_ENDPOINT`, `HF_TOKEN`, `HF_HOME`, `HF_HUB_CACHE`, `HF_HUB_OFFLINE`
     /// and the like ([`Settings`]), and the proxies that are set; with a bar on the terminal. For programs: a library
     /// takes a hub as an argument.
+    ///
+    /// Where the endpoint is on the internet, it leads to no host of a private network; behind a proxy, which resolves
+    /// names itself, that is the proxy's to see to.
     pub fn from_env() -> Self {
         let settings = Settings::read(|name| std::env::var(name).ok());
         let mut hub = Self::default().with_settings(&settings);
@@ -197,8 +200,8 @@ impl Hub {
         self.0.timeouts
     }
 
-    pub(crate) fn agent(&self) -> &ureq::Agent {
-        &self.0.agent
+    pub(crate) fn agents(&self) -> &Agents {
+        &self.0.agents
     }
 
     pub(crate) fn sleep(&self, wait: Duration) {
@@ -232,13 +235,13 @@ impl Hub {
     fn edit(&mut self, change: impl FnOnce(&mut Inner)) {
         let inner = Arc::make_mut(&mut self.0);
         change(inner);
-        inner.agent = agent(inner.timeouts, inner.proxy.clone());
+        inner.agents = agents(inner.timeouts, inner.proxy.clone());
     }
 }
 
 /// Redirects and statuses are this crate's to judge.
-fn agent(timeouts: Timeouts, proxy: Option<ureq::Proxy>) -> ureq::Agent {
-    ureq::Agent::config_builder()
+fn agents(timeouts: Timeouts, proxy: Option<ureq::Proxy>) -> Agents {
+    let config = ureq::Agent::config_builder()
         .max_redirects(0)
         .max_redirects_will_error(false)
         .http_status_as_error(false)
@@ -248,8 +251,8 @@ fn agent(timeouts: Timeouts, proxy: Option<ureq::Proxy>) -> ureq::Agent {
         .timeout_recv_response(Some(timeouts.first_byte))
         .timeout_per_read(Some(timeouts.stall))
         .timeout_per_write(Some(timeouts.stall))
-        .build()
-        .into()
+        .build();
+    Agents::new(&config)
 }
 
 #[cfg(test)]

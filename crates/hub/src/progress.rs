@@ -1,8 +1,9 @@
 //! How far downloads and uploads are: told to whoever asks, or drawn on the terminal.
 
 use std::{
+    any::Any,
     fmt::Debug,
-    io::IsTerminal,
+    io::{IsTerminal, Write, stderr},
     sync::{Mutex, PoisonError},
 };
 
@@ -20,6 +21,11 @@ pub trait Progress: Debug + Send + Sync {
     fn note(&self, _line: &str) {}
     /// Work is over, well or not.
     fn end(&self) {}
+    /// Something may be waited for: a server, another process, another try. It lasts until what is given back is
+    /// dropped; a program that is to stop may end meanwhile, as all that is written then survives a kill.
+    fn waiting(&self) -> Box<dyn Any> {
+        Box::new(())
+    }
 }
 
 /// Says nothing.
@@ -44,7 +50,7 @@ impl TerminalProgress {
 impl Progress for TerminalProgress {
     fn begin(&self, what: &str, total: u64, done: u64) {
         const TEMPLATE: &str = "{msg} {percent:>3}%|{bar:40}| {bytes}/{total_bytes} [{elapsed}<{eta}, {bytes_per_sec}]";
-        if !std::io::stderr().is_terminal() {
+        if !stderr().is_terminal() {
             return;
         }
         let style = ProgressStyle::with_template(TEMPLATE).expect("invariant: the template is valid");
@@ -65,7 +71,8 @@ impl Progress for TerminalProgress {
     fn note(&self, line: &str) {
         self.with_bar(|bar| match bar {
             Some(bar) => bar.println(line),
-            None => eprintln!("{line}"),
+            // Where nobody listens any more, work goes on.
+            None => drop(writeln!(stderr(), "{line}")),
         });
     }
 

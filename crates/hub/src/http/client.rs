@@ -9,8 +9,9 @@ use ureq::{
 };
 
 use super::{
-    Body, Failure, Request, Retries, Subject,
-    address::{is_url, join, origin, shown_host},
+    Body, Failure, MAX_REDIRECTS, Request, Retries, Subject,
+    address::{is_url, origin, shown_host},
+    is_redirect, next_address,
     request::parse_json,
     status,
 };
@@ -19,8 +20,6 @@ use crate::{
     hub::Hub,
 };
 
-/// Redirects that are followed one after another.
-const MAX_REDIRECTS: usize = 5;
 /// Longer answers that are no files are refused.
 const MAX_ANSWER: u64 = 64 << 20;
 /// Of answers with an error status, so much is read.
@@ -107,6 +106,7 @@ impl<'a> Http<'a> {
     /// # Errors
     /// Whatever keeps the answer away, and every other status.
     pub fn send_accepting(&self, request: &Request<'_>, accepted: &[u16]) -> Result<Response> {
+        let _waiting = self.hub.progress().waiting();
         let mut retries = Retries::new(self.hub);
         loop {
             match self.try_send(request, accepted) {
@@ -150,7 +150,7 @@ impl<'a> Http<'a> {
                 from_endpoint.push(parts.headers.clone());
             }
             let refuse = |reason: String| HubError::Redirect { what: what(), host: host.clone(), reason };
-            if matches!(status, 301 | 302 | 303 | 307 | 308) {
+            if is_redirect(status) {
                 let next =
                     self.redirect(request, &url, status, &parts.headers).map_err(|reason| refuse(reason.into()))?;
                 url = next;
@@ -180,11 +180,7 @@ impl<'a> Http<'a> {
         status: u16,
         headers: &HeaderMap,
     ) -> Result<String, &'static str> {
-        let location = status::header(headers, "location").ok_or("without saying where")?;
-        let next = join(url, location).ok_or("to what is no address")?;
-        if url.starts_with("https:") && !next.starts_with("https:") {
-            return Err("from https to http");
-        }
+        let next = next_address(url, headers)?;
         let reads = matches!(request.method, Method::GET | Method::HEAD);
         if !reads && (matches!(status, 301..=303) || origin(&next) != origin(url)) {
             return Err("what is sent to it");
@@ -223,14 +219,18 @@ impl<'a> Http<'a> {
         // Says no more than "invalid", as headers may be secrets.
         let ready = builder.body(body).map_err(|_| unreachable("the request is not valid".into()))?;
         let patience = request.patience.unwrap_or(self.hub.timeouts().first_byte);
-        let agent = self.hub.agent();
+        let agents = self.hub.agents();
+        let agent = if self.hub.is_endpoint(url) { agents.asked_for() } else { agents.named() };
         let ready = agent
             .configure_request(ready)
             .timeout_recv_response(Some(patience))
             .timeout_per_read(Some(request.patience.unwrap_or(self.hub.timeouts().stall)))
             .build();
         agent.run(ready).map_err(|error| {
-            let again = !matches!(error, ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::Tls(_));
+            let again = !matches!(
+                error,
+                ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::Tls(_) | ureq::Error::Other(_)
+            );
             let error = unreachable(self.reason(&error, patience));
             if again { Failure::Again(error, None) } else { Failure::Final(error) }
         })
@@ -246,6 +246,7 @@ impl<'a> Http<'a> {
             ureq::Error::HostNotFound => "there is no such host".into(),
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => "not a valid address".into(),
             ureq::Error::Io(error) => error.to_string(),
+            ureq::Error::Other(refusal) => refusal.to_string(),
             ureq::Error::Protocol(_) => "the answer is not HTTP".into(),
             // Others repeat no address.
             other => other.to_string(),

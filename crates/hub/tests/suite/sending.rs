@@ -105,3 +105,15 @@ fn some_answers_take_longer_than_others() {
     assert!(error.ends_with("no answer within 0.2 s"), "{error}");
     hub.http().send(&request.patience(Duration::from_secs(5))).expect("answered");
 }
+
+#[test]
+fn a_hub_on_the_internet_leads_into_no_private_network() {
+    let server = Server::start(|_, _| Answer::new(200, ""));
+    // Nothing is asked there: what a server names is looked at all the same.
+    let hub = client(&server).with_endpoint("https://hub.invalid");
+    let storage = Request::put(format!("{}/put?X-Amz-Signature=signed", server.url()), SUBJECT);
+    let error = hub.http().send(&storage.body(Body::Bytes(b"x"))).expect_err("private").to_string();
+    let expected = "127.0.0.1 is in a private network, and the address that was asked for is not";
+    assert_eq!(error, format!("the model card: cannot reach {}: {expected}", server.url()));
+    assert!(server.take_log().is_empty());
+}
