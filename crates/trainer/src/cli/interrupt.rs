@@ -1,6 +1,7 @@
 //! Downloads and uploads that a signal ends at once.
 
 use std::{
+    any::Any,
     sync::{
         Arc,
         mpsc::{RecvTimeoutError, Sender, channel},
@@ -17,50 +18,46 @@ pub(super) const INTERRUPTED: i32 = 130;
 /// How often somebody looks whether the program is to stop.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Shows downloads on the terminal, and ends the program in the middle of one when it is to stop: there is no run yet
-/// that would have to be saved, and what came stays for the next time.
+/// What is said when the program ends while it waits.
+const LAST_LINE: &str = "error: stopped while downloading, before training began: what came is kept for the next time";
+
+/// Shows downloads on the terminal, and ends the program while it waits for one when it is to stop: there is no run yet
+/// that would have to be saved.
 #[derive(Debug)]
 pub(super) struct StoppableProgress {
-    shown: TerminalProgress,
+    shown: Arc<TerminalProgress>,
     stop: StopFlag,
 }
 
 impl StoppableProgress {
     pub(super) fn new(stop: StopFlag) -> Self {
-        Self { shown: TerminalProgress::default(), stop }
-    }
-
-    fn end_if_asked(&self) {
-        if self.stop.is_requested() {
-            self.shown.end();
-            std::process::exit(INTERRUPTED);
-        }
+        Self { shown: Arc::default(), stop }
     }
 }
 
 impl Progress for StoppableProgress {
     fn begin(&self, what: &str, total: u64, done: u64) {
-        self.end_if_asked();
         self.shown.begin(what, total, done);
     }
 
     fn advance(&self, bytes: u64) {
-        self.end_if_asked();
         self.shown.advance(bytes);
     }
 
     fn lose(&self, bytes: u64) {
-        self.end_if_asked();
         self.shown.lose(bytes);
     }
 
     fn note(&self, line: &str) {
-        self.end_if_asked();
         self.shown.note(line);
     }
 
     fn end(&self) {
         self.shown.end();
+    }
+
+    fn waiting(&self) -> Box<dyn Any> {
+        Box::new(end_when_asked(self.stop.clone(), Arc::clone(&self.shown), LAST_LINE.into()))
     }
 }
 

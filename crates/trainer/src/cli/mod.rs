@@ -96,11 +96,10 @@ fn train_in(group: &Group, mut args: Args) -> Result<()> {
         let fit = args.fit;
         let (mut config, mut data) = group.agree("reading the flags", args.resolve())?;
         let progress = Arc::new(StoppableProgress::new(stop.clone()));
-        let target = group.first("looking at the Hub", &stop, || {
-            config.hub = config.hub.clone().with_progress(progress.clone());
-            data.hub = data.hub.clone().with_progress(progress);
-            wanted.map(|wanted| wanted.target(&config.hub)).transpose()
-        });
+        config.hub = config.hub.clone().with_progress(progress.clone());
+        data.hub = data.hub.clone().with_progress(progress);
+        let target =
+            group.first("looking at the Hub", &stop, || wanted.map(|wanted| wanted.target(&config.hub)).transpose());
         let target = target?.flatten();
         if let Some(target) = &target {
             config.card.hub_model_id = Some(target.id().to_string());
@@ -118,7 +117,12 @@ fn train_in(group: &Group, mut args: Args) -> Result<()> {
         Ok((trainer.run(&mut ())?, target))
     };
     match run() {
-        Err(TrainError::Stopped) => Ok(()),
+        Err(TrainError::Stopped) => {
+            if is_first {
+                cogview4_cli::note("note: stopped before training began: what is packed is kept for the next time");
+            }
+            Ok(())
+        }
         Err(error) => Err(with_flags(error)),
         Ok(_) if !is_first => Ok(()),
         Ok((outcome, target)) => {

@@ -18,8 +18,10 @@ pub(crate) struct ControlPicture {
     pub image: RgbImage,
 }
 
-/// Loads the control images of a run.
+/// Loads the control images of a run. A program that is to stop may end meanwhile, as for what the Hub gives: a server
+/// may take a minute for each.
 pub(crate) fn load_controls(config: &TrainConfig) -> Result<Vec<ControlPicture>> {
+    let _waiting = config.hub.progress().waiting();
     let side = config.recipe.resolution;
     let load = |pair: &ValidationPair| {
         let image =

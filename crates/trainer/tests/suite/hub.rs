@@ -1,6 +1,10 @@
 //! Training by names on the Hub.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use loopback_hub::{Fault, Kind, LoopbackHub};
 
@@ -171,6 +175,16 @@ fn a_transformer_by_name_and_a_row_as_a_picture() {
     other(&["convert", "who/control", "converted", "--max_shard_size", "1MB"]);
     assert!(other(&["inspect", "who/control", "converted"]).contains(" 0 differ"));
     assert!(other(&["inspect", ROWS]).contains("rows, columns: image"));
+}
+
+/// A note that nobody reads is no reason to stop.
+#[test]
+fn another_try_without_a_standard_error() {
+    let (workplace, hub) = (Workplace::new(), loopback());
+    hub.fault("/revision/", [Fault::status(503).with_header("Retry-After", "0")]);
+    let mut run = command(&workplace, &hub, FLAGS).stderr(Stdio::piped()).spawn().unwrap();
+    drop(run.stderr.take());
+    assert!(run.wait().unwrap().success());
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod check;
 mod data;
 mod faults;
 mod flags;
+#[cfg(unix)]
+mod hostile;
 mod hub;
 mod learning;
 mod looking;
@@ -17,6 +19,7 @@ mod places;
 mod processes;
 mod push;
 mod resume;
+mod stopping;
 mod support;
 mod validation;
 mod wandb;
