@@ -9,6 +9,8 @@ pub mod cli;
 mod config;
 mod distributed;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod metrics;
 mod names;
 mod optimizer;

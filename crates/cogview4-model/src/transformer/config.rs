@@ -9,6 +9,7 @@ use super::CogView4Transformer;
 use crate::{
     config_file::{self, MAX_LAYERS, MAX_SIZE},
     error::Result,
+    files::write_atomic,
 };
 
 /// Sizes of a CogView4 transformer; what a file leaves out has the default of diffusers 0.42.1.
@@ -86,6 +87,14 @@ impl CogView4TransformerConfig {
             format!("`attention_head_dim` is {}, must be a multiple of 4", config.attention_head_dim)
         })?;
         Ok(config)
+    }
+
+    /// Writes `config.json` of a component folder.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        write_atomic(&folder.join("config.json"), self.to_json().as_bytes())
     }
 
     /// The text of a `config.json` that diffusers reads.

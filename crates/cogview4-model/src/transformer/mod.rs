@@ -24,7 +24,6 @@ use self::{
 use crate::{
     device::each,
     error::{ModelError, Result},
-    files::write_atomic,
     nn::Linear,
     ops::{self, AttentionMask},
     weights::{
@@ -137,11 +136,19 @@ impl CogView4Transformer {
     /// # Errors
     /// As [`save`](Self::save).
     pub fn save_config(&self, folder: &Path) -> Result<()> {
+        self.config_to_save()?.save(folder)
+    }
+
+    /// The configuration of a model that can be saved.
+    ///
+    /// # Errors
+    /// A model of which blocks are not in memory, or in 8 bits.
+    pub fn config_to_save(&self) -> Result<&CogView4TransformerConfig> {
         if self.streamed.is_some() || self.transformer_blocks.iter().any(TransformerBlock::is_int8) {
             let reason = "not saved: its blocks are not all in memory, or in 8 bits";
             return Err(ModelError::bad_input("transformer", reason));
         }
-        write_atomic(&folder.join("config.json"), self.config.to_json().as_bytes())
+        Ok(&self.config)
     }
 
     /// Makes a control model of a base model: twice the input channels, the new half without effect, so that it draws

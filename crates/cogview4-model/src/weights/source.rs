@@ -24,13 +24,13 @@ use crate::error::Result;
 /// ```
 pub struct TensorSource<'a> {
     layout: TensorLayout,
-    read: Box<dyn FnOnce() -> Result<TensorData> + 'a>,
+    read: Box<dyn FnOnce() -> Result<TensorData> + Send + 'a>,
 }
 
 impl<'a> TensorSource<'a> {
     /// A tensor of this shape; `read` makes its values when it is their turn. It is written as bf16, i8, f16 or u8
     /// where `dtype` is that, else as f32, and values of another type are converted.
-    pub fn new(dtype: DType, shape: impl Into<Vec<usize>>, read: impl FnOnce() -> TensorData + 'a) -> Self {
+    pub fn new(dtype: DType, shape: impl Into<Vec<usize>>, read: impl FnOnce() -> TensorData + Send + 'a) -> Self {
         Self::fallible(dtype, shape, || Ok(read()))
     }
 
@@ -38,7 +38,7 @@ impl<'a> TensorSource<'a> {
     pub fn fallible(
         dtype: DType,
         shape: impl Into<Vec<usize>>,
-        read: impl FnOnce() -> Result<TensorData> + 'a,
+        read: impl FnOnce() -> Result<TensorData> + Send + 'a,
     ) -> Self {
         Self { layout: TensorLayout::new(dtype, shape.into()), read: Box::new(read) }
     }

@@ -1,6 +1,10 @@
 //! What is written is what the safetensors crate writes, in shards or whole.
 
-use std::{cell::Cell, collections::BTreeMap, fs};
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use safetensors::{Dtype, tensor::TensorView};
@@ -100,18 +104,18 @@ fn a_model_is_written_as_it_is_or_cast() {
 #[test]
 fn values_are_made_one_after_another() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (path, made) = (folder.path().join("tensors.safetensors"), Cell::new(0));
+    let (path, made) = (folder.path().join("tensors.safetensors"), AtomicUsize::new(0));
     let source = |place: usize| {
         let made = &made;
         TensorSource::new(DType::F32, [4], move || {
-            assert_eq!(made.replace(place + 1), place, "in the order of the file");
+            assert_eq!(made.swap(place + 1, Ordering::Relaxed), place, "in the order of the file");
             TensorData::ones::<f32, _>([4])
         })
     };
     let sources = [source(2), source(1), source(0)];
-    assert_eq!(made.get(), 0, "nothing is read before");
+    assert_eq!(made.load(Ordering::Relaxed), 0, "nothing is read before");
     save_tensors(&path, ["c", "b", "a"].into_iter().zip(sources)).expect("written");
-    assert_eq!(made.get(), 3);
+    assert_eq!(made.load(Ordering::Relaxed), 3);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod files;
 mod manifest;
 mod resume;
+mod snapshot;
 mod state;
 mod write;
 
@@ -15,6 +16,7 @@ use crate::error::{Result, TrainError};
 
 pub(crate) use files::list;
 pub(crate) use resume::{Checkpoint, StoredState};
+pub(crate) use snapshot::Snapshot;
 pub(crate) use state::{Machine, TrainState};
 pub(crate) use write::Writer;
 

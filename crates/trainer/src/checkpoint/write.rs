@@ -15,15 +15,16 @@ use cogview4_model::{
 
 use super::{
     REPLACED, TEMPORARY,
-    files::{MASTER, OPTIMIZER, list},
+    files::{OPTIMIZER, list},
     manifest::Manifest,
     remove_if_there,
-    state::{STATE, TrainState},
+    snapshot::Snapshot,
+    state::STATE,
 };
 use crate::{
     distributed::Group,
     error::{Result, TrainError},
-    optimizer::{AdamW, Layout, Slice},
+    optimizer::{AdamW, Slice},
     stop::StopFlag,
 };
 
@@ -34,43 +35,36 @@ pub(super) const RESULT: &str = "result";
 pub(crate) struct Writer<'a> {
     pub group: &'a Group,
     pub output_dir: &'a Path,
-    pub model: &'a CogView4Transformer,
-    /// The type that the transformer is saved in.
-    pub dtype: DType,
 }
 
 impl Writer<'_> {
     /// Writes `checkpoint-N` and then removes the oldest others, so that at most `limit` are left.
-    pub(crate) fn checkpoint(&self, state: &TrainState, optimizer: &AdamW, limit: Option<usize>) -> Result<PathBuf> {
+    pub(crate) fn checkpoint(&self, snapshot: Snapshot, limit: Option<usize>) -> Result<PathBuf> {
+        let Snapshot { state, config, weights, optimizer } = snapshot;
         let name = format!("checkpoint-{}", state.step);
         let (target, temporary) = (self.output_dir.join(&name), self.output_dir.join(format!("{TEMPORARY}{name}")));
         let transformer = temporary.join("transformer");
-        let weights = AdamW::weight_layouts(self.model, self.dtype);
-        // What is saved in bfloat16 has its f32 values here, if there are any.
-        let masters = self.dtype != DType::F32 && optimizer.has_f32_values();
-        let of_masters = |(key, _, shape): &Layout| (format!("{MASTER}{key}"), DType::F32, shape.clone());
-        let state_layouts = optimizer.moment_layouts().into_iter();
-        let state_layouts = state_layouts.chain(weights.iter().filter(|_| masters).map(of_masters)).collect();
         let mut files = [
-            SlicedWeights::of_component(&transformer, DIFFUSION_WEIGHTS, weights)?,
-            SlicedWeights::of_file(&temporary.join(OPTIMIZER), state_layouts)?,
+            SlicedWeights::of_component(&transformer, DIFFUSION_WEIGHTS, weights.layouts)?,
+            SlicedWeights::of_file(&temporary.join(OPTIMIZER), optimizer.layouts)?,
         ];
+        let slices = [weights.slices, optimizer.slices];
         let make = |files: &[SlicedWeights]| {
             remove_if_there(&temporary).map_err(TrainError::io(&temporary))?;
             fs::create_dir_all(&transformer).map_err(TrainError::io(&transformer))?;
-            self.model.save_config(&transformer)?;
+            config.save(&transformer)?;
             Ok(files.iter().try_for_each(SlicedWeights::create)?)
         };
-        let write = |[weights, state]: &mut [SlicedWeights; 2]| {
-            write_slices(weights, optimizer.weight_slices(self.model, self.dtype), "")?;
-            write_slices(state, optimizer.moment_slices(), "")?;
-            let values = if masters { optimizer.weight_slices(self.model, DType::F32) } else { Vec::new() };
-            write_slices(state, values, MASTER)?;
-            weights.sync().and_then(|()| state.sync()).map_err(TrainError::from)
+        let write = |files: &mut [SlicedWeights; 2]| {
+            for (files, slices) in files.iter_mut().zip(slices) {
+                write_slices(files, slices)?;
+                files.sync()?;
+            }
+            Ok(())
         };
         let complete = || {
             let text =
-                serde_json::to_string_pretty(state).map_err(|error| TrainError::checkpoint(&temporary, error))?;
+                serde_json::to_string_pretty(&state).map_err(|error| TrainError::checkpoint(&temporary, error))?;
             write_atomic(&temporary.join(STATE), text.as_bytes())?;
             // The weights' names were not there yet when their folder was written last.
             sync_folder(&transformer).map_err(TrainError::io(&transformer))?;
@@ -93,16 +87,16 @@ impl Writer<'_> {
         }
     }
 
-    /// Writes the transformer to the output folder.
-    pub(crate) fn result(&self, optimizer: &AdamW) -> Result<()> {
+    /// Writes the transformer to the output folder, in this type.
+    pub(crate) fn result(&self, model: &CogView4Transformer, optimizer: &AdamW, dtype: DType) -> Result<()> {
         if self.group.size() == 1 {
-            self.model.save_config(self.output_dir)?;
-            let sources = optimizer.weight_slices(self.model, self.dtype).into_iter();
+            model.save_config(self.output_dir)?;
+            let sources = optimizer.weight_slices(model, dtype).into_iter();
             let sources = sources.map(|slice| (slice.name, slice.source)).collect();
             return Ok(save_sources(sources, self.output_dir, DIFFUSION_WEIGHTS)?);
         }
         let temporary = self.output_dir.join(format!("{TEMPORARY}{RESULT}"));
-        let layouts = AdamW::weight_layouts(self.model, self.dtype);
+        let layouts = AdamW::weight_layouts(model, dtype);
         let mut files = SlicedWeights::of_component(&temporary, DIFFUSION_WEIGHTS, layouts)?;
         let make = || {
             remove_if_there(&temporary).map_err(TrainError::io(&temporary))?;
@@ -112,12 +106,12 @@ impl Writer<'_> {
         let never = StopFlag::default();
         let made = self.group.first("making the result", &never, make);
         let write = || {
-            write_slices(&mut files, optimizer.weight_slices(self.model, self.dtype), "")?;
+            write_slices(&mut files, optimizer.weight_slices(model, dtype))?;
             Ok(files.sync()?)
         };
         let written = made.and_then(|_| self.group.each("writing the result", &never, write));
         let complete = || {
-            self.model.save_config(self.output_dir)?;
+            model.save_config(self.output_dir)?;
             for path in files.paths() {
                 let target = self.output_dir.join(path.file_name().expect("invariant: files have names"));
                 move_to(path, &target)?;
@@ -131,10 +125,8 @@ impl Writer<'_> {
 }
 
 /// Writes slices one after another; never is more than one in memory.
-fn write_slices(files: &mut SlicedWeights, slices: Vec<Slice<'_>>, prefix: &str) -> Result<()> {
-    slices.into_iter().try_for_each(|Slice { name, first, source }| {
-        Ok(files.write(&format!("{prefix}{name}"), first, source.read()?)?)
-    })
+fn write_slices(files: &mut SlicedWeights, slices: Vec<Slice>) -> Result<()> {
+    slices.into_iter().try_for_each(|Slice { name, first, source }| Ok(files.write(&name, first, source.read()?)?))
 }
 
 /// Gives a checkpoint that is complete its name; one of this name that is there goes only then.

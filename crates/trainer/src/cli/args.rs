@@ -61,6 +61,9 @@ pub struct Args {
     /// Older checkpoints are removed when there are more
     #[arg(long)]
     pub checkpoints_total_limit: Option<usize>,
+    /// Write checkpoints while training goes on: takes memory for what changes before it is written
+    #[arg(long)]
+    pub background_saves: bool,
     /// `latest`, or the path of a checkpoint
     #[arg(long)]
     pub resume_from_checkpoint: Option<String>,

@@ -131,6 +131,7 @@ impl Args {
         config.max_train_steps = self.max_train_steps;
         lay(&mut config.checkpointing_steps, self.checkpointing_steps);
         config.checkpoints_total_limit = self.checkpoints_total_limit;
+        config.background_saves = self.background_saves;
         config.resume = self.resume_from_checkpoint.map(|value| match value.as_str() {
             "latest" => Resume::Latest,
             path => Resume::Checkpoint(path.into()),

@@ -78,6 +78,8 @@ pub struct TrainConfig {
     pub checkpointing_steps: usize,
     /// Older checkpoints are removed when there are more.
     pub checkpoints_total_limit: Option<usize>,
+    /// Whether checkpoints are written while training goes on: what is not written yet is copied before it changes.
+    pub background_saves: bool,
     /// What to resume from.
     pub resume: Option<Resume>,
     /// Whether a checkpoint of other settings or data may be resumed from.
@@ -147,6 +149,7 @@ impl TrainConfig {
             max_train_steps: None,
             checkpointing_steps: 500,
             checkpoints_total_limit: None,
+            background_saves: false,
             resume: None,
             allow_config_change: false,
             dataloader_num_workers: 0,
@@ -226,6 +229,10 @@ impl TrainConfig {
         if recipe.optimizer_in_backward && !self.gradient_checkpointing {
             let reason = "blocks have gradients one after another only with `gradient_checkpointing`";
             return Err(TrainError::setting("optimizer_in_backward", reason));
+        }
+        if self.background_saves && [self.optimizer_offload, self.param_offload].contains(&Offload::Disk) {
+            let reason = "needs memory for what changes meanwhile, and the state is on the disk for want of memory";
+            return Err(TrainError::setting("background_saves", reason));
         }
         if self.param_offload != Offload::None && !self.device.is_cpu() {
             let reason = format!("{} computes with weights in its own memory only", self.device);

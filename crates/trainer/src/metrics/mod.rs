@@ -45,6 +45,9 @@ pub struct StepMetrics {
     /// Time of the optimiser, clipping included.
     #[serde(default)]
     pub update_seconds: f64,
+    /// Time that the training thread was held up by checkpoints since the step before.
+    #[serde(default)]
+    pub save_seconds: f64,
     /// Of a run of several processes; the other times and memory are the first process's.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub processes: Option<ProcessMetrics>,

@@ -137,7 +137,7 @@ impl AdamW {
     /// The model in f32: parameters with a master as that has them.
     pub fn widen<M: Module>(&self, model: M) -> M {
         map_parameters(model, |key, data| match self.state.master_of(key) {
-            Some(master) => TensorData::new(master.to_vec(), data.shape().clone()),
+            Some(master) => TensorData::new(master.floats().to_vec(), data.shape().clone()),
             None => data.convert_dtype(DType::F32),
         })
     }

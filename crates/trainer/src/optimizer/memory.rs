@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use cogview4_model::files::reserve;
@@ -53,11 +54,7 @@ impl Memory {
     pub(super) fn zeros<T>(&mut self, count: usize) -> Result<MmapMut> {
         let bytes = count * size_of::<T>();
         let Some(Scratch { folder, file, length }) = &mut self.file else {
-            let mapped = MmapMut::map_anon(bytes);
-            return mapped.map_err(|error| {
-                let reason = format!("{bytes} bytes of memory are not to be had ({error}): `disk` needs less");
-                TrainError::setting("optimizer_offload", reason)
-            });
+            return anonymous(bytes);
         };
         let start = *length;
         *length = (start + bytes as u64).next_multiple_of(ALIGNMENT);
@@ -71,12 +68,49 @@ fn fail(folder: &Path, error: &std::io::Error) -> TrainError {
     TrainError::setting("scratch_dir", format!("{}: {error}", folder.display()))
 }
 
-/// The values of memory that was made for f32.
-pub(super) fn floats(memory: &MmapMut) -> &[f32] {
-    bytemuck::cast_slice(memory)
+/// Memory of the state. What a checkpoint shares that is still being written is copied before it changes.
+#[derive(Debug, Clone)]
+pub(super) struct Shared(Arc<MmapMut>);
+
+impl Shared {
+    pub(super) fn new(memory: MmapMut) -> Self {
+        Self(Arc::new(memory))
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The values of memory that was made for f32.
+    pub(super) fn floats(&self) -> &[f32] {
+        bytemuck::cast_slice(self.bytes())
+    }
+
+    /// The bytes, to change them.
+    ///
+    /// # Errors
+    /// No memory for the copy.
+    pub(super) fn bytes_mut(&mut self) -> Result<&mut [u8]> {
+        if Arc::get_mut(&mut self.0).is_none() {
+            let mut copy = anonymous(self.0.len())?;
+            copy.copy_from_slice(&self.0);
+            self.0 = Arc::new(copy);
+        }
+        Ok(Arc::get_mut(&mut self.0).expect("invariant: nobody shares it now"))
+    }
+
+    /// As [`bytes_mut`](Self::bytes_mut), of memory that was made for f32.
+    ///
+    /// # Errors
+    /// No memory for the copy.
+    pub(super) fn floats_mut(&mut self) -> Result<&mut [f32]> {
+        self.bytes_mut().map(bytemuck::cast_slice_mut)
+    }
 }
 
-/// As [`floats`], to change them.
-pub(super) fn floats_mut(memory: &mut MmapMut) -> &mut [f32] {
-    bytemuck::cast_slice_mut(memory)
+fn anonymous(bytes: usize) -> Result<MmapMut> {
+    MmapMut::map_anon(bytes).map_err(|error| {
+        let reason = format!("{bytes} bytes of memory are not to be had ({error}): `disk` needs less");
+        TrainError::setting("optimizer_offload", reason)
+    })
 }

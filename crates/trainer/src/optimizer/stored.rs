@@ -19,10 +19,10 @@ pub(crate) type Layout = (String, DType, Vec<usize>);
 
 /// Values of a tensor of a checkpoint, from number `first` on.
 #[derive(Debug)]
-pub(crate) struct Slice<'a> {
+pub(crate) struct Slice {
     pub name: String,
     pub first: usize,
-    pub source: TensorSource<'a>,
+    pub source: TensorSource<'static>,
 }
 
 impl AdamW {
@@ -37,14 +37,15 @@ impl AdamW {
     }
 
     /// The own values of all parameters: masters, where there are any.
-    pub(crate) fn weight_slices<'a>(&'a self, model: &impl Module, dtype: DType) -> Vec<Slice<'a>> {
-        let slice = |(name, source): (String, TensorSource<'a>)| {
+    pub(crate) fn weight_slices(&self, model: &impl Module, dtype: DType) -> Vec<Slice> {
+        let slice = |(name, source): (String, TensorSource<'static>)| {
             let Extent { values, whole } = self.extent(&name, source.shape().iter().product());
             let (first, length) = (values.start, values.len());
             let shape = if length == whole { source.shape().to_vec() } else { vec![length] };
             let source = match self.state.master_of(&name) {
                 Some(master) => {
-                    TensorSource::new(dtype, shape.clone(), move || TensorData::new(master.to_vec(), shape))
+                    let master = master.clone();
+                    TensorSource::new(dtype, shape.clone(), move || TensorData::new(master.floats().to_vec(), shape))
                 }
                 None if length == whole => source,
                 None => TensorSource::fallible(dtype, shape, move || Ok(cut(source.read()?, values))),
@@ -66,7 +67,7 @@ impl AdamW {
     }
 
     /// The own values of all moments.
-    pub(crate) fn moment_slices(&self) -> Vec<Slice<'_>> {
+    pub(crate) fn moment_slices(&self) -> Vec<Slice> {
         self.state.slices(|key| self.extent(key, 0).values.start)
     }
 

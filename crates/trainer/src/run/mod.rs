@@ -5,20 +5,21 @@ mod load;
 mod outputs;
 mod planning;
 mod published;
+mod saving;
 mod setup;
 mod step;
 mod turns;
 mod validate;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use cogview4_control_pipeline::progress_bar;
 use cogview4_data::TrainData;
 use cogview4_model::{CogView4Transformer, memory::MemoryMeter};
 use indicatif::ProgressBar;
 
+use self::saving::Saving;
 use crate::{
-    checkpoint::{Machine, TrainState, Writer},
     config::TrainConfig,
     distributed::Group,
     error::Result,
@@ -69,6 +70,10 @@ pub struct Trainer {
     total_steps: usize,
     /// The norm of the gradients of the step before, where the next one is clipped by it.
     last_norm: Option<f32>,
+    /// The checkpoint that is being written while training goes on.
+    saving: Option<Saving>,
+    /// Time that saving has held up training since the last step was measured.
+    save_took: Duration,
 }
 
 /// What a run has come to.
@@ -147,6 +152,8 @@ impl Trainer {
             step,
             total_steps,
             last_norm,
+            saving: None,
+            save_took: Duration::ZERO,
         })
     }
 
@@ -203,6 +210,7 @@ impl Trainer {
                 self.validate(trackers, callbacks, progress)?;
             }
             let mut measured = self.step(&mut loader)?;
+            self.look_after_saving(callbacks)?;
             if self.group.is_first() {
                 measured = trackers.step(measured)?;
                 if callbacks.on_step_end(&measured).is_break() {
@@ -215,16 +223,15 @@ impl Trainer {
             if self.step.is_multiple_of(self.config.checkpointing_steps) || stopping {
                 // A run that goes on from the checkpoint has the lines before it.
                 trackers.sync()?;
-                let written = self.write_checkpoint()?;
-                if self.group.is_first() {
-                    callbacks.on_checkpoint(&written);
-                }
+                self.save_checkpoint(callbacks)?;
             }
             if stopping {
+                self.finish_saving(callbacks)?;
                 progress.abandon_with_message(format!("stopped after step {}", self.step));
                 return Ok(false);
             }
         }
+        self.finish_saving(callbacks)?;
         self.save()?;
         self.validate(trackers, callbacks, progress)?;
         progress.finish();
@@ -235,7 +242,7 @@ impl Trainer {
     fn save(&mut self) -> Result<()> {
         let dtype = self.config.save_dtype.dtype();
         if !self.optimizer.lies_in_files(dtype) {
-            return self.writer().result(&self.optimizer);
+            return self.writer().result(self.model(), &self.optimizer, dtype);
         }
         let (folder, model) = (&self.config.output_dir, self.model.as_ref());
         let optimizer = &mut self.optimizer;
@@ -246,27 +253,7 @@ impl Trainer {
         self.group.first("writing the result", &self.stop, commit).map(drop)
     }
 
-    fn writer(&self) -> Writer<'_> {
-        let (output_dir, dtype) = (self.config.output_dir.as_path(), self.config.save_dtype.dtype());
-        Writer { group: &self.group, output_dir, model: self.model(), dtype }
-    }
-
     fn model(&self) -> &CogView4Transformer {
         self.model.as_ref().expect("invariant: there between steps")
-    }
-
-    fn write_checkpoint(&self) -> Result<PathBuf> {
-        let depends = self.config.recipe.schedule.depends_on_total();
-        let state = TrainState {
-            step: self.step,
-            seed: self.order.seed,
-            processes: self.group.size(),
-            total_steps: depends.then_some(self.total_steps),
-            recipe: self.config.recipe.clone(),
-            data_hash: self.packed.rows.data_hash.clone(),
-            last_norm: self.last_norm,
-            machine: Some(Machine::here(self.config.device)),
-        };
-        self.writer().checkpoint(&state, &self.optimizer, self.config.checkpoints_total_limit)
     }
 }

@@ -118,6 +118,8 @@ pub(super) fn check(config: &TrainConfig, opened: &mut Opened, rows: usize, grou
     let (parts, checkpoint) = ((&opened.folder, &opened.configs), opened.checkpoint.as_ref());
     let planner = planner_of(config, parts, checkpoint, (rows, total_steps), processes);
     let plan = planner.check(config)?;
+    // What was moved to the disk may not fit other settings.
+    plan.config.check()?;
     if !planner.has_room_to_stop(&plan) {
         opened.notes.push("there is no room for a checkpoint: a run that is stopped on the way is lost".into());
     }
@@ -129,6 +131,12 @@ fn check_processes(config: &TrainConfig, group: &Group) -> Result<()> {
     if !config.output_dir.is_dir() {
         let reason = format!("{} is not there: all machines have to share it", config.output_dir.display());
         return Err(TrainError::setting("output_dir", reason));
+    }
+    if group.size() > 1 && config.background_saves {
+        return Err(TrainError::setting(
+            "background_saves",
+            "is of one process: several write at the same time anyway",
+        ));
     }
     if group.size() > 1 && config.recipe.optimizer_in_backward {
         let reason = "is of one process: several keep no more than their part of the gradients as it is";

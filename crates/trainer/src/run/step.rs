@@ -68,15 +68,23 @@ impl Trainer {
             forward_seconds: forward,
             backward_seconds: backward,
             update_seconds: updated.took.as_secs_f64(),
+            save_seconds: self.take_save_time().as_secs_f64(),
             processes: self.processes(exchanged, gathered),
         })
     }
 
     /// Refuses numbers of the step that is made, which are the same for every process.
-    fn check_finite(&self, is_finite: bool, what: &'static str, (loss, grad_norm): (f64, Option<f64>)) -> Result<()> {
+    fn check_finite(
+        &mut self,
+        is_finite: bool,
+        what: &'static str,
+        (loss, grad_norm): (f64, Option<f64>),
+    ) -> Result<()> {
         if is_finite {
             return Ok(());
         }
+        // One that is still being written is of a good step.
+        self.saving.take();
         let newest = checkpoint::list(&self.config.output_dir).ok().and_then(|mut all| all.pop());
         let newest = newest.map(|(step, _)| format!("checkpoint-{step}"));
         let diverged = TrainError::Diverged { step: self.step + 1, what, loss, grad_norm, newest };
@@ -104,8 +112,8 @@ impl Trainer {
         numbers: (usize, f64),
         loss: f64,
     ) -> Result<(CogView4Transformer, Updated, ExchangeTimes)> {
-        let (start, recipe) = (Instant::now(), &self.config.recipe);
-        let Some(partition) = &self.partition else {
+        let (start, recipe) = (Instant::now(), self.config.recipe.clone());
+        let Some(partition) = self.partition.clone() else {
             let grad_norm = gradients.clip_norm(recipe.max_grad_norm);
             self.check_finite(grad_norm.is_finite(), NORM, (loss, Some(grad_norm)))?;
             let (model, is_finite) = self.optimizer.step(numbers.0, numbers.1, model, gradients)?;
@@ -117,7 +125,7 @@ impl Trainer {
         self.check_finite(grad_norm.is_finite(), NORM, (loss, Some(grad_norm)))?;
         gradients.scale_to(recipe.max_grad_norm, grad_norm);
         let dtype = recipe.compute_dtype.dtype();
-        let step = SharedStep::new(&self.group, partition, &mut self.optimizer, numbers, dtype);
+        let step = SharedStep::new(&self.group, &partition, &mut self.optimizer, numbers, dtype);
         let (model, is_finite, times) = step.run(model, gradients)?;
         let is_finite = !self.group.any("whether all numbers are finite", !is_finite);
         Ok((model, Updated { grad_norm, is_finite, took: start.elapsed() }, times))

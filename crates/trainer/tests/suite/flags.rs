@@ -78,6 +78,7 @@ const FLAGS: &[&str] = &[
     "max_train_steps",
     "checkpointing_steps",
     "checkpoints_total_limit",
+    "background_saves",
     "resume_from_checkpoint",
     "proportion_empty_prompts",
     "gradient_accumulation_steps",

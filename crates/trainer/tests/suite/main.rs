@@ -19,6 +19,7 @@ mod places;
 mod processes;
 mod push;
 mod resume;
+mod saving;
 mod stopping;
 mod support;
 mod validation;

@@ -200,6 +200,8 @@ impl Workplace {
             ] {
                 assert!(metrics.as_object_mut().unwrap().remove(key).unwrap().as_f64().unwrap() > 0.0, "{key}");
             }
+            // Nothing, where no checkpoint was written.
+            assert!(metrics.as_object_mut().unwrap().remove("save_seconds").unwrap().as_f64().unwrap() >= 0.0);
             metrics.to_string()
         };
         text.lines().map(strip).collect()

@@ -7,14 +7,12 @@ mod moment;
 
 use std::{collections::BTreeMap, ops::Range};
 
-use memmap2::MmapMut;
-
 use self::{
     codes::{SIGNED, UNSIGNED},
     moment::Moment,
 };
 use super::{
-    memory::{Memory, StatePlace, floats, floats_mut},
+    memory::{Memory, Shared, StatePlace},
     rounding::RandomBits,
     stored::Slice,
 };
@@ -61,7 +59,7 @@ pub(crate) struct Extent {
 #[derive(Debug, Default)]
 struct ParameterState {
     /// Its f32 values, where it is not f32 itself and follows them.
-    master: Option<MmapMut>,
+    master: Option<Shared>,
     /// Both moments, where it is trained.
     moments: Option<[Moment; 2]>,
 }
@@ -103,14 +101,14 @@ impl State {
                 narrow.chunks_mut(chunk).enumerate().map(rounded).collect()
             }
             (Values::Narrow(narrow), None, Some(master)) => {
-                let masters = floats_mut(master).chunks_mut(chunk);
+                let masters = master.floats_mut()?.chunks_mut(chunk);
                 let mastered = |(narrow, master)| Lease::Mastered { master, narrow };
                 narrow.chunks_mut(chunk).zip(masters).map(mastered).collect()
             }
             (Values::Narrow(_), None, None) => unreachable!("invariant: made above"),
         };
         let [first, second] = moments.as_mut().expect("invariant: made above");
-        Ok([parameter, first.chunks(chunk, &SIGNED), second.chunks(chunk, &UNSIGNED)])
+        Ok([parameter, first.chunks(chunk, &SIGNED)?, second.chunks(chunk, &UNSIGNED)?])
     }
 
     /// Keeps the f32 values of a parameter as its master, unless parameters are rounded at random.
@@ -122,15 +120,15 @@ impl State {
     }
 
     /// The f32 values of a parameter that has a master.
-    pub(super) fn master_of(&self, key: &str) -> Option<&[f32]> {
-        self.parameters.get(key)?.master.as_ref().map(floats)
+    pub(super) fn master_of(&self, key: &str) -> Option<&Shared> {
+        self.parameters.get(key)?.master.as_ref()
     }
 
     /// Puts moments of a parameter back, as a checkpoint has them.
     pub(super) fn restore(&mut self, key: &str, extent: &Extent, stored: [StoredMoment; 2]) -> Result<()> {
         let moments = self.moments(key, extent)?;
         for ((moment, stored), table) in moments.iter_mut().zip(stored).zip([&*SIGNED, &*UNSIGNED]) {
-            moment.restore(stored, table);
+            moment.restore(stored, table)?;
         }
         Ok(())
     }
@@ -142,7 +140,7 @@ impl State {
     }
 
     /// All moments, for a checkpoint; `first` is the number of the first value that is here, of a parameter by key.
-    pub(super) fn slices(&self, first: impl Fn(&str) -> usize) -> Vec<Slice<'_>> {
+    pub(super) fn slices(&self, first: impl Fn(&str) -> usize) -> Vec<Slice> {
         let mut slices = Vec::new();
         for (key, state) in &self.parameters {
             for (name, moment) in MOMENTS.into_iter().zip(state.moments.iter().flatten()) {
@@ -176,8 +174,8 @@ impl State {
         let state = self.parameters.entry(key.into()).or_default();
         if state.master.is_none() {
             let mut master = self.memory.zeros::<f32>(len)?;
-            floats_mut(&mut master).iter_mut().enumerate().for_each(|(index, to)| *to = value(index));
-            state.master = Some(master);
+            bytemuck::cast_slice_mut(&mut master).iter_mut().enumerate().for_each(|(index, to)| *to = value(index));
+            state.master = Some(Shared::new(master));
         }
         Ok(())
     }

@@ -2,7 +2,6 @@
 
 use burn::tensor::{DType, TensorData};
 use cogview4_model::weights::TensorSource;
-use memmap2::MmapMut;
 
 use super::{
     Extent, Lease, SCALES,
@@ -11,7 +10,7 @@ use super::{
 use crate::{
     error::Result,
     optimizer::{
-        memory::{Memory, floats, floats_mut},
+        memory::{Memory, Shared},
         stored::{Layout, Slice},
     },
 };
@@ -21,8 +20,8 @@ const LEAST_IN_8_BITS: usize = 4096;
 
 #[derive(Debug)]
 pub(super) enum Moment {
-    Full(MmapMut),
-    Codes { codes: MmapMut, scales: MmapMut },
+    Full(Shared),
+    Codes { codes: Shared, scales: Shared },
 }
 
 /// A moment as a checkpoint has it.
@@ -39,58 +38,65 @@ impl Moment {
     pub(super) fn new(memory: &mut Memory, extent: &Extent, use_8bit: bool) -> Result<Self> {
         let len = extent.values.len();
         Ok(match is_in_8_bits(extent.whole, use_8bit) {
-            true => Self::Codes { codes: memory.zeros::<u8>(len)?, scales: memory.zeros::<f32>(len.div_ceil(BLOCK))? },
-            false => Self::Full(memory.zeros::<f32>(len)?),
+            true => Self::Codes {
+                codes: Shared::new(memory.zeros::<u8>(len)?),
+                scales: Shared::new(memory.zeros::<f32>(len.div_ceil(BLOCK))?),
+            },
+            false => Self::Full(Shared::new(memory.zeros::<f32>(len)?)),
         })
     }
 
     /// In chunks of a multiple of a block.
-    pub(super) fn chunks(&mut self, chunk: usize, table: &'static CodeTable) -> Vec<Lease<'_>> {
-        match self {
-            Self::Full(values) => floats_mut(values).chunks_mut(chunk).map(Lease::Full).collect(),
+    ///
+    /// # Errors
+    /// No memory for a copy of what a checkpoint shares.
+    pub(super) fn chunks(&mut self, chunk: usize, table: &'static CodeTable) -> Result<Vec<Lease<'_>>> {
+        Ok(match self {
+            Self::Full(values) => values.floats_mut()?.chunks_mut(chunk).map(Lease::Full).collect(),
             Self::Codes { codes, scales } => {
-                let parts = codes.chunks_mut(chunk).zip(floats_mut(scales).chunks_mut(chunk / BLOCK));
+                let parts = codes.bytes_mut()?.chunks_mut(chunk).zip(scales.floats_mut()?.chunks_mut(chunk / BLOCK));
                 parts.map(|(codes, scales)| Lease::Codes(Codes { table, codes, scales })).collect()
             }
-        }
+        })
     }
 
     /// Puts back what a checkpoint has, in this form or the other.
-    pub(super) fn restore(&mut self, stored: StoredMoment, table: &'static CodeTable) {
+    pub(super) fn restore(&mut self, stored: StoredMoment, table: &'static CodeTable) -> Result<()> {
         match (self, stored) {
             (Self::Codes { codes, scales }, StoredMoment::Codes { codes: from, scales: of_blocks }) => {
-                codes.copy_from_slice(&from);
-                floats_mut(scales).copy_from_slice(&of_blocks);
+                codes.bytes_mut()?.copy_from_slice(&from);
+                scales.floats_mut()?.copy_from_slice(&of_blocks);
             }
             (Self::Codes { codes, scales }, StoredMoment::Full(values)) => {
-                Codes { table, codes, scales: floats_mut(scales) }.write(&values);
+                Codes { table, codes: codes.bytes_mut()?, scales: scales.floats_mut()? }.write(&values);
             }
-            (Self::Full(values), StoredMoment::Full(from)) => floats_mut(values).copy_from_slice(&from),
+            (Self::Full(values), StoredMoment::Full(from)) => values.floats_mut()?.copy_from_slice(&from),
             (Self::Full(values), StoredMoment::Codes { mut codes, mut scales }) => {
                 let (kept, mut wide) = (Codes { table, codes: &mut codes, scales: &mut scales }, Vec::new());
                 kept.read_to(&mut wide);
-                floats_mut(values).copy_from_slice(&wide);
+                values.floats_mut()?.copy_from_slice(&wide);
             }
         }
+        Ok(())
     }
 
     /// Number of values.
     pub(super) fn len(&self) -> usize {
         match self {
-            Self::Full(values) => floats(values).len(),
-            Self::Codes { codes, .. } => codes.len(),
+            Self::Full(values) => values.floats().len(),
+            Self::Codes { codes, .. } => codes.bytes().len(),
         }
     }
 
     /// As slices of the tensors of [`moment_layouts`], where the values are those from number `first` on.
-    pub(super) fn slices(&self, name: &str, key: &str, first: usize) -> Vec<Slice<'_>> {
+    pub(super) fn slices(&self, name: &str, key: &str, first: usize) -> Vec<Slice> {
         match self {
-            Self::Full(values) => vec![Slice { name: format!("{name}.{key}"), first, source: source(floats(values)) }],
+            Self::Full(values) => vec![Slice { name: format!("{name}.{key}"), first, source: source(values) }],
             Self::Codes { codes, scales } => {
-                let bytes: &[u8] = codes;
-                let read = move || TensorData::new(bytes.to_vec(), [bytes.len()]);
-                let codes = TensorSource::new(DType::U8, [bytes.len()], read);
-                let scales = source(floats(scales));
+                let (codes, length) = (codes.clone(), codes.bytes().len());
+                let read = move || TensorData::new(codes.bytes().to_vec(), [length]);
+                let codes = TensorSource::new(DType::U8, [length], read);
+                let scales = source(scales);
                 vec![
                     Slice { name: format!("{name}.{key}"), first, source: codes },
                     Slice { name: format!("{name}{SCALES}.{key}"), first: first / BLOCK, source: scales },
@@ -118,6 +124,7 @@ fn is_in_8_bits(len: usize, use_8bit: bool) -> bool {
 }
 
 /// Copies the values only when they are read.
-fn source(values: &[f32]) -> TensorSource<'_> {
-    TensorSource::new(DType::F32, [values.len()], || TensorData::new(values.to_vec(), [values.len()]))
+fn source(values: &Shared) -> TensorSource<'static> {
+    let (values, length) = (values.clone(), values.floats().len());
+    TensorSource::new(DType::F32, [length], move || TensorData::new(values.floats().to_vec(), [length]))
 }

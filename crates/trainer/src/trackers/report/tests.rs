@@ -24,6 +24,7 @@ fn metrics(step: usize) -> StepMetrics {
         forward_seconds: 0.0,
         backward_seconds: 0.0,
         update_seconds: 0.0,
+        save_seconds: 0.0,
         processes: None,
     }
 }

@@ -43,6 +43,7 @@ fn a_file_holds_what_was_written() {
         forward_seconds: 0.0,
         backward_seconds: 0.0,
         update_seconds: 0.0,
+        save_seconds: 0.0,
         processes: None,
     };
     board.step(&metrics).expect("scalars");
