@@ -1,7 +1,9 @@
 //! Project tasks. `cargo xtask ci` runs all that must hold for every commit, `backends` the part of it that looks at
-//! backends, `memory` that at the peaks of three trainings, `kills` that at runs that are killed; `libtorch` installs
-//! libtorch and prints what to export; `loss-compare` holds two runs against each other.
+//! backends, `memory` that at the peaks of three trainings, `kills` that at runs that are killed; `fuzz` gives all
+//! readers broken input; `libtorch` installs libtorch and prints what to export; `loss-compare` holds two runs against
+//! each other.
 
+mod fuzz;
 mod kills;
 mod loss_compare;
 mod memory;
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         }),
         Some("memory") => memory::check(),
         Some("kills") => kill_runs(),
+        Some("fuzz") => fuzz::Options::parse(std::env::args().skip(2)).context(USAGE).and_then(|it| fuzz::check(&it)),
         Some("loss-compare") => compare_losses(),
         _ => Err(anyhow::anyhow!("{USAGE}")),
     };
@@ -73,7 +76,8 @@ fn main() -> ExitCode {
 }
 
 const USAGE: &str = "usage: cargo xtask ci | backends | memory | libtorch | loss-compare A B [--assert-equal] | \
-                     kills N [--power] [--out FILE] [--seed S] [--minutes M]";
+                     kills N [--power] [--out FILE] [--seed S] [--minutes M] | \
+                     fuzz [TARGET..] [--minutes M] [--jobs N]";
 /// Kills that `ci` makes, and those that are losses of power.
 const KILLS: [(usize, bool); 2] = [(20, false), (5, cfg!(target_os = "linux"))];
 

@@ -6,10 +6,13 @@
 //! record without line, or half a line: both are dropped when the next record is appended. Records are found by the
 //! hash of all that they depend on, so a changed picture, caption, resolution or encoder has another key.
 //!
+//! A record whose hash does not hold is noted in `damaged.jsonl`, and made anew by whoever opens the pack next.
+//!
 //! Several processes may share a pack. Who appends holds a lock on `pack.lock` and first takes up what others have
 //! appended, so that offsets are right and nothing is there twice. Readers need no lock: what has a complete line stays
 //! as it is.
 
+mod damage;
 mod file;
 mod format;
 mod key;
@@ -17,6 +20,7 @@ mod key;
 mod tests;
 
 use std::{
+    collections::BTreeSet,
     fs::{File, OpenOptions},
     io,
     path::{Path, PathBuf},
@@ -83,7 +87,21 @@ impl Pack {
             appending: Mutex::new(open_lock_file(folder, "pack.lock")?),
         };
         pack.refresh()?;
+        pack.forget_damaged()?;
         Ok(pack)
+    }
+
+    /// Where records were found damaged, looks at all, as one seldom comes alone, and forgets those that are: they count
+    /// as not there, and are appended anew.
+    fn forget_damaged(&self) -> Result<()> {
+        if !damage::is_noted(&self.folder) {
+            return Ok(());
+        }
+        let entries: Vec<Entry> = self.known().entries.values().cloned().collect();
+        let damaged = entries.into_iter().filter(|entry| self.intact_bytes(entry).is_err());
+        let damaged: BTreeSet<PackKey> = damaged.map(|entry| entry.key).collect();
+        self.known_mut().entries.retain(|key, _| !damaged.contains(key));
+        damage::keep(&self.folder, &damaged).map_err(|error| self.error(error))
     }
 
     /// The folder of its files.
@@ -184,20 +202,30 @@ impl Pack {
                 self.entry(key).ok_or_else(|| self.error("lacks a record"))?
             }
         };
-        let damaged =
-            || self.error(format!("the record at {} is damaged: remove the pack to make it anew", entry.offset));
-        let length = entry.bytes().and_then(|bytes| usize::try_from(bytes).ok()).ok_or_else(damaged)?;
-        let mut bytes = vec![0; length];
-        self.values.read_at(&mut bytes, entry.offset).map_err(|error| self.error(error))?;
-        if !entry.is_intact(&bytes) {
-            return Err(damaged());
-        }
+        let bytes = self.intact_bytes(&entry)?;
         if entry.shape.len() != axes || entry.shape.contains(&0) {
             let reason = format!("the record at {} has the shape {:?}, not {axes} axes", entry.offset, entry.shape);
             return Err(self.error(reason));
         }
         let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|&chunk| f32::from_le_bytes(chunk)).collect();
         Ok(TensorData::new(values, entry.shape))
+    }
+
+    /// The bytes of a record, as they were written.
+    fn intact_bytes(&self, entry: &Entry) -> Result<Vec<u8>> {
+        let damaged = || {
+            damage::note(&self.folder, &entry.key);
+            self.error(format!("the record at {} is damaged: start again, and it is made anew", entry.offset))
+        };
+        // More than there is cannot have been written.
+        let available = self.values.len().map_err(|error| self.error(error))?;
+        let length = entry.bytes().filter(|&bytes| bytes <= available).and_then(|bytes| usize::try_from(bytes).ok());
+        let mut bytes = vec![0; length.ok_or_else(damaged)?];
+        self.values.read_at(&mut bytes, entry.offset).map_err(|error| self.error(error))?;
+        match entry.is_intact(&bytes) {
+            true => Ok(bytes),
+            false => Err(damaged()),
+        }
     }
 
     fn entry(&self, key: &PackKey) -> Option<Entry> {

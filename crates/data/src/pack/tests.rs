@@ -74,6 +74,8 @@ fn exchanged_keys_and_shapes_are_noticed() {
         fs::write(&index, broken).unwrap();
         let error = Pack::open(folder.path()).unwrap().read(&key("a"), 2).unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");
+        // What was noted of the one is nothing to the next.
+        let _ = fs::remove_file(folder.path().join("damaged.jsonl"));
     }
     fs::write(&index, whole).unwrap();
     let error = Pack::open(folder.path()).unwrap().read(&key("a"), 3).unwrap_err().to_string();
@@ -186,4 +188,30 @@ fn threads_append_to_two_packs_and_read_from_both() {
 #[test]
 fn where_parts_end_counts() {
     assert_ne!(PackKey::new(&[b"ab", b"c"]), PackKey::new(&[b"a", b"bc"]));
+}
+
+#[test]
+fn a_damaged_record_is_made_anew_by_the_next_who_opens_the_pack() {
+    let folder = tempfile::tempdir().unwrap();
+    let (damaged, whole) = (data(&[1.0, 2.0], [2]), data(&[3.0], [1]));
+    let pack = Pack::open(folder.path()).unwrap();
+    pack.append(key("a"), &damaged).unwrap();
+    pack.append(key("b"), &whole).unwrap();
+    let values = folder.path().join("pack.bin");
+    let mut bytes = fs::read(&values).unwrap();
+    bytes[5] ^= 1;
+    fs::write(&values, bytes).unwrap();
+    assert!(pack.read(&key("a"), 1).unwrap_err().to_string().contains("start again"));
+    assert!(pack.contains(&key("a")), "a run that goes on knows what it knows");
+
+    let pack = Pack::open(folder.path()).unwrap();
+    assert!(!pack.contains(&key("a")) && pack.contains(&key("b")));
+    // Not made anew yet, so still not there for the one after.
+    let pack = Pack::open(folder.path()).unwrap();
+    assert!(!pack.contains(&key("a")));
+    pack.append(key("a"), &damaged).unwrap();
+    assert_eq!(pack.read(&key("a"), 1).unwrap(), damaged);
+    let pack = Pack::open(folder.path()).unwrap();
+    assert_eq!((pack.read(&key("a"), 1).unwrap(), pack.read(&key("b"), 1).unwrap()), (damaged, whole));
+    assert!(!folder.path().join("damaged.jsonl").exists(), "nothing is left to note");
 }

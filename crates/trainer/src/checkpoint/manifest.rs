@@ -97,8 +97,10 @@ impl Manifest {
     /// Removes the files that were written with a checkpoint, and leaves what somebody has put beside them.
     pub(super) fn remove_files(folder: &Path) -> Result<()> {
         let Some(manifest) = Self::read(folder)? else { return Ok(()) };
+        // Only what lies in the folder: a manifest may name anything.
+        let own = names(folder)?.into_iter().filter(|name| manifest.files.contains_key(name));
         // First what makes it a checkpoint.
-        for name in [MANIFEST].into_iter().chain(manifest.files.keys().map(String::as_str)) {
+        for name in [MANIFEST.to_owned()].into_iter().chain(own) {
             let path = folder.join(name);
             fs::remove_file(&path).map_err(TrainError::io(path))?;
         }

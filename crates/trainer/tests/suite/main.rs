@@ -7,6 +7,9 @@ mod check;
 mod data;
 mod faults;
 mod flags;
+mod flips;
+#[cfg(target_os = "linux")]
+mod full_disk;
 #[cfg(unix)]
 mod hostile;
 mod hub;

@@ -51,6 +51,10 @@ pub(super) fn plots(metrics: &[StepMetrics], validations: &[&Validation]) -> Mar
         line("own control", BLUE, 2, measured(|validation| validation.fidelity.colour_distance)),
         line("another's control", ORANGE, 2, measured(|validation| validation.fidelity.colour_distance_shuffled)),
     ];
+    let memory = [
+        line("anonymous", BLUE, 2, steps(|metrics| metrics.anon_memory_bytes as f64 / 1e9)),
+        line("mapped files included", PALE, 1, steps(|metrics| metrics.peak_memory_bytes as f64 / 1e9)),
+    ];
     let fidelity: [(&str, &[Line<'_>]); 3] = [
         ("Edges of the control found in the pictures", &edges),
         ("Likeness to the control when blurred (SSIM)", &blur),
@@ -63,6 +67,7 @@ pub(super) fn plots(metrics: &[StepMetrics], validations: &[&Validation]) -> Mar
             (plot("Learning rate", &[line("", BLUE, 2, steps(|metrics| metrics.lr))]))
             (plot("Gradient norm", &norms))
             (plot("Loss of the probe", &probe))
+            (plot("Memory so far at most, in GB", &memory))
             (plot("Norm of the control weights", &[line("", BLUE, 2, measured(|found| Some(found.control_norm)))]))
             @for (title, lines) in fidelity.iter().filter(|(_, lines)| !lines[0].points.is_empty()) {
                 (plot(title, lines))
