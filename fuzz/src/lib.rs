@@ -10,6 +10,7 @@ use std::{
     fmt::Display,
     fs, panic,
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use tempfile::TempDir;
@@ -48,9 +49,15 @@ pub fn parts(data: &[u8], most: usize) -> Vec<&[u8]> {
     parts
 }
 
-/// Says an error, as a program would: that must not panic either.
+/// Says an error, as a program would: that must not panic either. With `FUZZ_SAY` in the environment it is printed, to
+/// see how far an input comes.
 pub fn said<T, E: Display>(result: Result<T, E>) -> Option<T> {
-    result.map_err(|error| drop(error.to_string())).ok()
+    static IS_PRINTED: LazyLock<bool> = LazyLock::new(|| std::env::var_os("FUZZ_SAY").is_some());
+    let said = result.as_ref().map_or_else(ToString::to_string, |_| "well".into());
+    if *IS_PRINTED {
+        eprintln!("{said}");
+    }
+    result.ok()
 }
 
 /// A folder for the files of one input, gone with it. In memory, where there is room for files in memory.

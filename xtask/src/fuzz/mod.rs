@@ -2,6 +2,8 @@
 //! and runs each for M minutes, N at a time. A target that crashes is started again until its time is over, so one
 //! finding does not hide the next; the same place counts once.
 //!
+//! `target/fuzz/HOST/release/TARGET INPUT` repeats a finding; with `FUZZ_SAY=1` it prints what the readers answer.
+//!
 //! Needs cargo-fuzz (`cargo install cargo-fuzz`) and a C++ compiler. Everything is in `target/fuzz`: the corpora, which
 //! grow from call to call, the inputs of findings in `artifacts`, what the targets said in `logs`, and a line for each
 //! run in `results.jsonl`.
