@@ -12,7 +12,7 @@ use crate::{
 /// Models have no more layers, in one list.
 pub(crate) const MAX_LAYERS: usize = 1000;
 /// Widths, heads, sides and other sizes are not larger: products of two are far from what a number holds.
-pub(crate) const MAX_SIZE: usize = 1 << 24;
+const MAX_SIZE: usize = 1 << 24;
 
 /// Reads a component's configuration and checks that it is of the class expected.
 ///
@@ -37,12 +37,15 @@ pub(crate) fn check(holds: bool, path: &Path, reason: impl FnOnce() -> String) -
     if holds { Ok(()) } else { Err(ModelError::config(path, reason())) }
 }
 
-/// Checks that sizes are at least 1 and at most `most`, each with the name of its field.
-pub(crate) fn check_sizes<const N: usize>(path: &Path, sizes: [(&str, usize); N], most: usize) -> Result<()> {
-    sizes.into_iter().try_for_each(|(field, size)| {
-        check(size > 0, path, || format!("`{field}` is 0"))?;
-        check(size <= most, path, || format!("`{field}` is {size}, more than {most}"))
-    })
+/// Checks that a size is at least 1 and at most `most`, by the name of its field.
+pub(crate) fn check_size(path: &Path, field: &str, size: usize, most: usize) -> Result<()> {
+    check(size > 0, path, || format!("`{field}` is 0"))?;
+    check(size <= most, path, || format!("`{field}` is {size}, more than {most}"))
+}
+
+/// The same for sizes of which none has a bound of its own.
+pub(crate) fn check_sizes<'a>(path: &Path, sizes: impl IntoIterator<Item = (&'a str, usize)>) -> Result<()> {
+    sizes.into_iter().try_for_each(|(field, size)| check_size(path, field, size, MAX_SIZE))
 }
 
 /// Checks that a number is finite and within a range, by the name of its field.

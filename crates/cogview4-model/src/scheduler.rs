@@ -95,7 +95,7 @@ impl FlowMatchEulerSchedulerConfig {
             ("num_train_timesteps", config.num_train_timesteps),
             ("base_image_seq_len", config.base_image_seq_len.unwrap_or(1)),
         ];
-        config_file::check_sizes(path, sizes, config_file::MAX_SIZE)?;
+        config_file::check_sizes(path, sizes)?;
         config_file::check_number(path, "shift", config.shift.into(), 1e-6..=1e6)?;
         config_file::check_number(path, "base_shift", config.base_shift.unwrap_or(0.0), -100.0..=100.0)?;
         config_file::check_number(path, "max_shift", config.max_shift.unwrap_or(0.0), -100.0..=100.0)?;

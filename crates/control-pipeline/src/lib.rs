@@ -22,10 +22,10 @@ pub use image::{
 };
 pub use pipeline::{
     CogView4ControlPipeline, CogView4Pipeline, CogView4PipelineOutput, Component, ComponentParts, Components,
-    Conditioning, Control, ControlImage, ControlLatents, ControlRequest, DiffusionPipeline, InputChannels, MAX_IMAGES,
-    MAX_STEPS, ModelFolder, OutputType, ParseControlLatentsError, PipelineConfigs, PipelineFolder, PipelineLoader,
-    PipelineRequest, PipelineSource, Prompt, PromptEmbeds, Sampler, StepEnd, TextRequest, TransformerSource, convert,
-    fetch_model,
+    Conditioning, Control, ControlImage, ControlLatents, ControlRequest, DiffusionPipeline, InputChannels,
+    MAX_GUIDANCE, MAX_IMAGES, MAX_STEPS, ModelFolder, OutputType, ParseControlLatentsError, PipelineConfigs,
+    PipelineFolder, PipelineLoader, PipelineRequest, PipelineSource, Prompt, PromptEmbeds, Sampler, StepEnd,
+    TextRequest, TransformerSource, convert, fetch_model,
 };
 #[doc(hidden)]
 pub use progress::progress_bar;

@@ -7,6 +7,7 @@ use cogview4_model::{
     fence::fenced,
     files::{MAX_CONFIG_BYTES, read_regular, read_text},
 };
+use serde::Deserialize;
 use serde_json::Value;
 use tokenizers::{Encoding, ModelWrapper, PostProcessor, Tokenizer, TruncationDirection};
 
@@ -137,8 +138,14 @@ impl PromptTokenizer {
 
 /// Looks at the tables of precompiled normalizers: the library takes as much room as their first word says.
 fn check_charsmap(bytes: &[u8]) -> Result<(), String> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    let mut values = vec![&value["normalizer"]];
+    /// The vocabulary is far larger, and passed over.
+    #[derive(Deserialize)]
+    struct Parts {
+        #[serde(default)]
+        normalizer: Value,
+    }
+    let parts: Parts = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    let mut values = vec![&parts.normalizer];
     while let Some(value) = values.pop() {
         if let Some(table) = value["precompiled_charsmap"].as_str() {
             // Four characters are three bytes: the first word is in the first eight.

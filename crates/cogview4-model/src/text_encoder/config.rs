@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use crate::{
-    config_file::{self, MAX_LAYERS, MAX_SIZE},
+    config_file::{self, MAX_LAYERS},
     error::Result,
 };
 
@@ -129,8 +129,8 @@ impl GlmConfig {
             ("num_key_value_heads", self.num_key_value_heads),
             ("head_dim", self.head_dim),
         ];
-        config_file::check_sizes(path, sizes, MAX_SIZE)?;
-        config_file::check_sizes(path, [("num_hidden_layers", self.num_hidden_layers)], MAX_LAYERS)?;
+        config_file::check_sizes(path, sizes)?;
+        config_file::check_size(path, "num_hidden_layers", self.num_hidden_layers, MAX_LAYERS)?;
         config_file::check_number(path, "rms_norm_eps", self.rms_norm_eps, 0.0..=1.0)?;
         config_file::check_number(path, "rope_theta", self.rope_theta, 1.0..=1e12)?;
         config_file::check(self.num_attention_heads.is_multiple_of(self.num_key_value_heads), path, || {

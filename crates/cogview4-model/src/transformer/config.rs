@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::CogView4Transformer;
 use crate::{
-    config_file::{self, MAX_LAYERS, MAX_SIZE},
+    config_file::{self, MAX_LAYERS},
     error::Result,
     files::write_atomic,
 };
@@ -78,11 +78,11 @@ impl CogView4TransformerConfig {
             ("time_embed_dim", config.time_embed_dim),
             ("condition_dim", config.condition_dim),
             ("sample_size", config.sample_size),
+            ("pos_embed_max_size", config.pos_embed_max_size),
         ];
-        config_file::check_sizes(path, sizes, MAX_SIZE)?;
-        config_file::check_sizes(path, [("num_layers", config.num_layers)], MAX_LAYERS)?;
-        config_file::check_sizes(path, config.rope_axes_dim.map(|size| ("rope_axes_dim", size)), MAX_SIZE)?;
-        config_file::check_sizes(path, [("pos_embed_max_size", config.pos_embed_max_size)], MAX_SIZE)?;
+        config_file::check_sizes(path, sizes)?;
+        config_file::check_sizes(path, config.rope_axes_dim.map(|size| ("rope_axes_dim", size)))?;
+        config_file::check_size(path, "num_layers", config.num_layers, MAX_LAYERS)?;
         config_file::check(config.attention_head_dim.is_multiple_of(4), path, || {
             format!("`attention_head_dim` is {}, must be a multiple of 4", config.attention_head_dim)
         })?;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::AutoencoderKl;
 use crate::{
-    config_file::{self, MAX_LAYERS, MAX_SIZE},
+    config_file::{self, MAX_LAYERS},
     error::Result,
 };
 
@@ -108,14 +108,12 @@ impl AutoencoderKlConfig {
             ("latent_channels", config.latent_channels),
             ("sample_size", config.tile_size()),
         ];
-        config_file::check_sizes(path, sizes, MAX_SIZE)?;
-        config_file::check_sizes(path, [("layers_per_block", config.layers_per_block)], MAX_LAYERS)?;
-        config_file::check_sizes(path, [("the number of `block_out_channels`", levels)], MAX_LEVELS)?;
+        config_file::check_sizes(path, sizes)?;
+        config_file::check_sizes(path, config.block_out_channels.iter().map(|&size| ("block_out_channels", size)))?;
+        config_file::check_size(path, "layers_per_block", config.layers_per_block, MAX_LAYERS)?;
+        config_file::check_size(path, "the number of `block_out_channels`", levels, MAX_LEVELS)?;
         for &channels in &config.block_out_channels {
-            config_file::check_sizes(path, [("block_out_channels", channels)], MAX_SIZE)?;
-        }
-        for &channels in &config.block_out_channels {
-            let divides = config.norm_num_groups > 0 && channels > 0 && channels.is_multiple_of(config.norm_num_groups);
+            let divides = config.norm_num_groups > 0 && channels.is_multiple_of(config.norm_num_groups);
             config_file::check(divides, path, || {
                 format!("`norm_num_groups` {} does not divide {channels} channels", config.norm_num_groups)
             })?;

@@ -1,6 +1,14 @@
 //! One safetensors file: its header, the map of its memory, and reads that end in an error where the file does.
 
-use std::{any::TypeId, collections::BTreeMap, fs::File, ops::Range, path::Path, path::PathBuf, sync::Arc};
+use std::{
+    any::TypeId,
+    collections::BTreeMap,
+    fs::File,
+    ops::{Deref, Range},
+    path::Path,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use burn::tensor::{AllocationProperty, Bytes, DType, Element, TensorData};
 use bytemuck::Pod;
@@ -38,7 +46,7 @@ impl Shard {
         // while it is read.
         let map = unsafe { Mmap::map(&file) }.map_err(ModelError::io(path))?;
         let map = MappedFile::new(map, path);
-        let (header_len, metadata) = SafeTensors::read_metadata(&map.map)
+        let (header_len, metadata) = SafeTensors::read_metadata(&map)
             .map_err(|error| ModelError::weight_file(path, format!("not a complete safetensors file: {error}")))?;
         let tensors = metadata.tensors().into_iter().map(|(key, info)| (key, info.clone())).collect();
         Ok(Self { path: path.into(), file, map: Arc::new(map), data_start: header_len + size_of::<u64>(), tensors })
@@ -53,7 +61,7 @@ impl Shard {
     pub(super) fn borrow(&self, info: &TensorInfo, dtype: DType) -> Option<TensorData> {
         let range = self.range(info);
         let is_same = float_dtype(info.dtype) == Some(dtype);
-        let is_aligned = self.map.map[range.clone()].as_ptr().addr().is_multiple_of(dtype.size());
+        let is_aligned = self.map[range.clone()].as_ptr().addr().is_multiple_of(dtype.size());
         (is_same && is_aligned && !range.is_empty()).then(|| {
             let part = bytes::Bytes::from_owner(Part { map: Arc::clone(&self.map), range });
             let bytes = Bytes::from_shared(part, AllocationProperty::File);
@@ -146,7 +154,7 @@ impl Shard {
 
     #[cfg(not(unix))]
     pub(super) fn read_at(&self, start: usize, buffer: &mut [u8]) -> Result<()> {
-        buffer.copy_from_slice(&self.map.map[start..start + buffer.len()]);
+        buffer.copy_from_slice(&self.map[start..start + buffer.len()]);
         Ok(())
     }
 }
@@ -170,6 +178,14 @@ impl MappedFile {
     }
 }
 
+impl Deref for MappedFile {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.map
+    }
+}
+
 /// A part of a map that a tensor can own.
 struct Part {
     map: Arc<MappedFile>,
@@ -178,7 +194,7 @@ struct Part {
 
 impl AsRef<[u8]> for Part {
     fn as_ref(&self) -> &[u8] {
-        &self.map.map[self.range.clone()]
+        &self.map[self.range.clone()]
     }
 }
 

@@ -33,7 +33,7 @@ pub use loader::{PipelineLoader, TransformerSource};
 pub use model_folder::ModelFolder;
 pub use output::{CogView4PipelineOutput, OutputType};
 pub use prompt::{Prompt, PromptEmbeds};
-pub use request::{ControlRequest, MAX_IMAGES, MAX_STEPS, PipelineRequest, TextRequest};
+pub use request::{ControlRequest, MAX_GUIDANCE, MAX_IMAGES, MAX_STEPS, PipelineRequest, TextRequest};
 pub use sampler::{Sampler, StepEnd};
 pub use source::{PipelineSource, fetch_model};
 

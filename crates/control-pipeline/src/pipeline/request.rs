@@ -13,7 +13,7 @@ pub const MAX_STEPS: usize = 100_000;
 /// So are more pictures, those of all prompts together.
 pub const MAX_IMAGES: usize = 10_000;
 /// A larger scale leaves nothing of what the model says.
-const MAX_GUIDANCE: f64 = 1e4;
+pub const MAX_GUIDANCE: f64 = 1e4;
 /// Longer sides are refused.
 const MAX_SIDE: usize = 32_768;
 

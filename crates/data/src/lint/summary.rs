@@ -67,10 +67,8 @@ impl RowSummary {
         let tokens = row.captions.iter().map(count).try_fold(0, |most, tokens| Ok::<_, String>(most.max(tokens?)));
         let pictures = decode("picture", &row.image)
             .and_then(|image| Ok((image, decode("control image", &row.conditioning_image)?)));
-        let pictures = pictures.and_then(|pictures| match &tokens {
-            Ok(_) => Ok(pictures),
-            Err(reason) => Err(format!("caption: {reason}")),
-        });
+        let caption = tokens.as_ref().map_err(|reason| format!("caption: {reason}"));
+        let pictures = pictures.and_then(|pictures| caption.map(|_| pictures));
         let is_empty = |caption: &String| caption.trim().is_empty();
         let captions = Self {
             has_empty_caption: row.captions.is_empty() || row.captions.iter().any(is_empty),

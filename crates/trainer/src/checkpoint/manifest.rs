@@ -83,9 +83,7 @@ impl Manifest {
         }
         Ok(())
     }
-}
 
-impl Manifest {
     /// Whether a checkpoint has no files but those that were written with it; so it is where nothing tells.
     pub(super) fn holds_nothing_else(folder: &Path) -> bool {
         match (Self::read(folder), names(folder)) {

@@ -11,7 +11,7 @@ mod write;
 
 use std::{fs, path::Path};
 
-use self::files::step_of;
+use self::files::{name_of, step_of};
 use crate::error::{Result, TrainError};
 
 pub(crate) use files::list;
@@ -34,7 +34,7 @@ const RANDOM: usize = 6;
 pub(crate) fn tidy(output_dir: &Path, pictures: &str) -> Result<()> {
     for entry in fs::read_dir(output_dir).map_err(TrainError::io(output_dir))? {
         let path = entry.map_err(TrainError::io(output_dir))?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = name_of(&path);
         if step_of(&name).is_some() && !path.is_dir() {
             return Err(TrainError::checkpoint(path, "is no folder, but has the name of a checkpoint: move it away"));
         }
@@ -62,7 +62,7 @@ pub(crate) fn tidy(output_dir: &Path, pictures: &str) -> Result<()> {
 fn remove_begun(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(TrainError::io(folder))? {
         let path = entry.map_err(TrainError::io(folder))?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = name_of(&path);
         if name.len() == TEMPORARY.len() + RANDOM && name.starts_with(TEMPORARY) && path.is_file() {
             fs::remove_file(&path).map_err(TrainError::io(&path))?;
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use cogview4_model::files::{MAX_CONFIG_BYTES, read_text};
 use serde::{Deserialize, Serialize};
 
-use super::files::step_of;
+use super::files::{name_of, step_of};
 use crate::{
     config::{MAX_COUNT, Recipe},
     error::{Result, TrainError},
@@ -78,8 +78,8 @@ impl TrainState {
         let text = read_text(&path, MAX_CONFIG_BYTES).map_err(|error| TrainError::checkpoint(&path, error))?;
         let state: Self = serde_json::from_str(&text).map_err(|error| TrainError::checkpoint(&path, error))?;
         let fail = |reason: String| Err(TrainError::checkpoint(&path, reason));
-        let name = folder.file_name().and_then(|name| step_of(&name.to_string_lossy()));
-        if !(1..=MAX_COUNT).contains(&state.step) || name.is_some_and(|step| step != state.step) {
+        let of_name = step_of(&name_of(folder));
+        if !(1..=MAX_COUNT).contains(&state.step) || of_name.is_some_and(|step| step != state.step) {
             return fail(format!("`step` is {}", state.step));
         }
         let recipe = &state.recipe;

@@ -15,7 +15,7 @@ use cogview4_model::{
 
 use super::{
     REPLACED, TEMPORARY,
-    files::{OPTIMIZER, list},
+    files::{OPTIMIZER, list, name_of},
     manifest::Manifest,
     remove_if_there,
     snapshot::Snapshot,
@@ -171,8 +171,7 @@ fn remove(output_dir: &Path, path: &Path) -> Result<()> {
         return Manifest::remove_files(path);
     }
     // Under another name first: half a checkpoint would be taken for a damaged one.
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let temporary = output_dir.join(format!("{TEMPORARY}{name}"));
+    let temporary = output_dir.join(format!("{TEMPORARY}{}", name_of(path)));
     fs::rename(path, &temporary).map_err(TrainError::io(path))?;
     fs::remove_dir_all(&temporary).map_err(TrainError::io(&temporary))
 }

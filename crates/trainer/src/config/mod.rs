@@ -9,6 +9,7 @@ mod validation;
 
 use std::{collections::BTreeSet, path::PathBuf};
 
+use cogview4_control_pipeline::MAX_GUIDANCE;
 use cogview4_hub::{Hub, Source};
 use cogview4_model::{ComputeDtype, DeviceSpec};
 use serde::Serialize;
@@ -22,8 +23,6 @@ pub use state::{Offload, ZeroStage};
 pub use trackers::{TrackerKind, WandbConfig};
 pub use validation::{ValidationConfig, ValidationPair};
 
-/// A larger scale of the guidance leaves nothing of what the model says.
-const MAX_GUIDANCE: f64 = 1e4;
 /// Pictures are cut into patches of this many pixels, by VAE and transformer together.
 const RESOLUTION_MULTIPLE: u32 = 16;
 /// Larger pictures are refused, as when generating.

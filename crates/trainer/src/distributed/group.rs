@@ -187,9 +187,9 @@ impl Group {
             return vec![own];
         }
         let text = serde_json::to_vec(&own).expect("invariant: plain data");
-        let Some(all) = self.begin(what, move |transport| gather(transport, &text)) else { return vec![own] };
+        let all = self.begin(what, move |transport| gather(transport, &text)).map_or_else(Vec::new, Pending::wait);
         let read = |bytes: Vec<u8>| serde_json::from_slice(&bytes).expect("invariant: written by another process");
-        let mut all: Vec<T> = all.wait().into_iter().map(read).collect();
+        let mut all: Vec<T> = all.into_iter().map(read).collect();
         all[self.rank()] = own;
         all
     }

@@ -1,5 +1,7 @@
 //! The findings of the lint as a page.
 
+use std::path::Path;
+
 use cogview4_data::{
     Dataset, Picture,
     lint::{Finding, LintReport, row_numbers},
@@ -45,8 +47,11 @@ pub(crate) fn lint_page(report: &LintReport, dataset: &dyn Dataset) -> String {
 fn shown(finding: &Finding, dataset: &dyn Dataset) -> Markup {
     let row = dataset.row(finding.row).ok();
     // Where things lie on this machine is nobody's business.
-    let folder = finding.place.0.parent().map(|folder| format!("{}/", folder.display())).unwrap_or_default();
-    let detail = finding.detail.replace(if folder.len() > 1 { &folder } else { "\0" }, "");
+    let folder = finding.place.0.parent().filter(|folder| *folder != Path::new(""));
+    let detail = match folder {
+        Some(folder) => finding.detail.replace(&format!("{}/", folder.display()), ""),
+        None => finding.detail.clone(),
+    };
     html! {
         div.row {
             @if let Some(row) = &row {

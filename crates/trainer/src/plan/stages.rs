@@ -29,12 +29,12 @@ impl TrainPlanner {
             stages.push(self.stage("pack", self.encoding(config), None));
         }
         let mut held = self.held(config);
-        let snapshot =
-            Part { name: "checkpoint that is written", bytes: self.snapshot(config), place: Place::Anonymous };
+        // What changes while a checkpoint is written is there twice: all of it, at worst.
+        let twice = if config.background_saves { held.iter().map(|part| part.bytes).sum() } else { 0 };
         let mut load = held.clone();
         load.push(Part { name: "block in float32", bytes: self.loading(config), place: Place::Anonymous });
         stages.push(self.stage("load", load, None));
-        held.push(snapshot);
+        held.push(Part { name: "checkpoint that is written", bytes: twice, place: Place::Anonymous });
         if !is_packed {
             held.extend(self.encoding(config));
         }
@@ -75,14 +75,6 @@ impl TrainPlanner {
             Part { name: "weights", bytes: self.sizes.all * value_bytes(config), place: weights },
             Part { name: "optimizer", bytes: self.own(state_bytes(&config.recipe, self.sizes.all)), place: state },
         ]
-    }
-
-    /// What changes while a checkpoint is written is there twice: all of it, at worst.
-    fn snapshot(&self, config: &TrainConfig) -> u64 {
-        match config.background_saves {
-            true => self.held(config).iter().map(|part| part.bytes).sum(),
-            false => 0,
-        }
     }
 
     /// What of something that all processes divide is one's.

@@ -72,9 +72,10 @@ pub(super) fn open(config: &TrainConfig, group: &Group, stop: &StopFlag) -> Resu
 fn find_checkpoint(config: &TrainConfig, group: &Group, stop: &StopFlag) -> Result<(Option<Checkpoint>, Vec<String>)> {
     let mut notes = Vec::new();
     let found = group.first("reading the checkpoint", stop, || Checkpoint::find(config, &mut notes))?.flatten();
-    let folder = group.of_first("the checkpoint", found.as_ref().map(|found| found.folder.as_os_str().into()));
-    let found: Result<Option<Checkpoint>> = match (found, folder) {
-        (None, Some(folder)) => Checkpoint::found(OsString::into(folder)).map(Some),
+    // A path need not be text, as JSON is.
+    let folder = found.as_ref().map(|found| OsString::from(&found.folder));
+    let found = match (found, group.of_first("the checkpoint", folder)) {
+        (None, Some(folder)) => Checkpoint::found(folder.into()).map(Some),
         (found, _) => Ok(found),
     };
     Ok((group.agree("reading the checkpoint", found)?, notes))
