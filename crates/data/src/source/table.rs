@@ -119,8 +119,7 @@ fn read_jsonl(path: &Path, text: &str) -> Result<Vec<(usize, Map<String, Value>)
 }
 
 fn read_csv(path: &Path, text: &str) -> Result<Vec<(usize, Map<String, Value>)>> {
-    // A quote that never ends would take all rows behind it into one value, without a word.
-    if text.bytes().filter(|&byte| byte == b'"').count() % 2 == 1 {
+    if has_open_quote(text) {
         return Err(DataError::file(path, "has a quote that never ends"));
     }
     let mut reader = csv::Reader::from_reader(text.as_bytes());
@@ -134,6 +133,23 @@ fn read_csv(path: &Path, text: &str) -> Result<Vec<(usize, Map<String, Value>)>>
         .collect()
 }
 
+/// Whether a quoted value is open at the end: it has taken all rows behind it, without a word. Within a value that does
+/// not begin with one, a quote stands for itself.
+fn has_open_quote(text: &str) -> bool {
+    let (mut is_quoted, mut is_at_start) = (false, true);
+    let mut bytes = text.trim_start_matches('\u{feff}').bytes().peekable();
+    while let Some(byte) = bytes.next() {
+        match (byte, is_quoted) {
+            (b'"', true) if bytes.peek() == Some(&b'"') => drop(bytes.next()),
+            (b'"', true) => is_quoted = false,
+            (b'"', false) => is_quoted = is_at_start,
+            _ => {}
+        }
+        is_at_start = !is_quoted && matches!(byte, b',' | b'\n' | b'\r');
+    }
+    is_quoted
+}
+
 /// As `datasets` names the columns of a folder of pictures: `file_name` is `image`, `x_file_name` is `x`.
 fn as_columns(record: Map<String, Value>) -> Map<String, Value> {
     let column = |key: String| match key.as_str() {
@@ -141,4 +157,19 @@ fn as_columns(record: Map<String, Value>) -> Map<String, Value> {
         _ => key.strip_suffix("_file_name").map_or(key.clone(), String::from),
     };
     record.into_iter().map(|(key, value)| (column(key), value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_quote_that_opens_a_value_has_to_end() {
+        for text in ["", "a,\"b\"\n", "a,5\" wide\nb,c\n", "\"a \"\"b\"\"\nc\",d", "\u{feff}\"a\",b", "\"a\"b\",c"] {
+            assert!(!has_open_quote(text), "{text}");
+        }
+        for text in ["\"", "a,\"b\n", "a,b\n\"c \"\"d\ne,f", "\u{feff}\"a", "\"a\",\"b"] {
+            assert!(has_open_quote(text), "{text}");
+        }
+    }
 }
