@@ -58,7 +58,7 @@ impl Encoders {
         let posterior = self.vae()?.encode(self.transform.apply(image, &self.device));
         let moments = Tensor::cat(vec![posterior.mean, posterior.logvar], 1);
         let [_, channels, height, width] = moments.dims();
-        Ok(TensorData::new(to_vec(moments), [channels, height, width]))
+        Ok(TensorData::new(to_vec(moments, "what the autoencoder makes of a picture")?, [channels, height, width]))
     }
 
     /// The embedding of a caption, `[S, text_embed_dim]`.
@@ -79,9 +79,9 @@ impl Encoders {
         let ids: Vec<&[u32]> = ids.iter().map(Vec::as_slice).collect();
         let to_data = |embeds: Tensor<3>| {
             let [_, seq, width] = embeds.dims();
-            TensorData::new(to_vec(embeds), [seq, width])
+            Ok(TensorData::new(to_vec(embeds, "what the text encoder makes of a caption")?, [seq, width]))
         };
-        Ok(model.forward_each(&ids)?.into_iter().map(to_data).collect())
+        model.forward_each(&ids)?.into_iter().map(to_data).collect()
     }
 }
 
@@ -93,6 +93,11 @@ fn get_or_load<T>(cell: &OnceCell<T>, load: impl FnOnce() -> Result<T, PipelineE
     Ok(cell.get_or_init(|| value))
 }
 
-fn to_vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.into_data().try_into_vec().expect("invariant: encoders give f32")
+/// The values, which are finite numbers: of others, training would only say that it diverges.
+fn to_vec<const D: usize>(tensor: Tensor<D>, what: &'static str) -> Result<Vec<f32>> {
+    let values: Vec<f32> = tensor.into_data().try_into_vec().expect("invariant: encoders give f32");
+    match values.iter().all(|value| value.is_finite()) {
+        true => Ok(values),
+        false => Err(PipelineError::NotFinite { what }.into()),
+    }
 }

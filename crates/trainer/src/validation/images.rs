@@ -6,7 +6,7 @@ use std::{
 };
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use cogview4_control_pipeline::{PromptEmbeds, Sampler, StepEnd, VaeImageProcessor, save_image};
+use cogview4_control_pipeline::{PromptEmbeds, Sampler, StepEnd, VaeImageProcessor, check_finite, save_image};
 use cogview4_model::{
     AutoencoderKl, CogView4Transformer, FlowMatchEulerScheduler, TorchGenerator, files::check_writable,
     scheduler::StepSchedule, transformer::SizeConditions,
@@ -122,6 +122,7 @@ impl ValidationImages {
                 }
                 let file = Path::new(FOLDER).join(format!("step-{step}-{}-{}.png", pair + 1, repeat + 1));
                 let pixels = self.vae.decode(self.vae.denormalize(latents));
+                check_finite(&pixels, "a validation picture")?;
                 let picture = &VaeImageProcessor.postprocess(pixels)[0];
                 save_image(picture, &self.output_dir.join(&file))?;
                 images.push(ValidationImage {

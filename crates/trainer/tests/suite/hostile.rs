@@ -3,6 +3,9 @@
 
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, process::Command};
 
+use burn::tensor::{DType, TensorData};
+use cogview4_model::weights::{WeightFiles, save_tensors};
+
 use crate::support::{Workplace, assets};
 
 #[test]
@@ -210,4 +213,29 @@ fn pages_show_nothing_of_the_machine() {
     let page = fs::read_to_string(folder.join("check.html")).unwrap();
     assert!(page.contains("absent.png") && !page.contains(root.to_str().unwrap()));
     assert!(page.contains("Content-Security-Policy"));
+}
+
+#[test]
+fn frozen_models_of_no_numbers_are_named() {
+    let workplace = Workplace::new();
+    for (component, stem, key, culprit) in [
+        ("vae", "diffusion_pytorch_model", "encoder.conv_in.weight", "autoencoder"),
+        ("text_encoder", "model", "layers.0.input_layernorm.weight", "text encoder"),
+    ] {
+        let pipeline = workplace.pipeline(component);
+        let folder = pipeline.join(component);
+        let files = WeightFiles::open(&folder, stem).unwrap();
+        let tensors: Vec<_> = files
+            .keys()
+            .map(|found| match files.read(found, DType::F32).unwrap() {
+                data if found.ends_with(key) => {
+                    (found, TensorData::new(vec![f32::NAN; data.num_elements()], data.shape().clone()))
+                }
+                data => (found, data),
+            })
+            .collect();
+        save_tensors(&folder.join(format!("{stem}.safetensors")), tensors).unwrap();
+        let flags = ["--pretrained_model_name_or_path", component, "--output_dir", "of-nothing"];
+        workplace.refuses(&flags, &[culprit, "not finite numbers"]);
+    }
 }
