@@ -7,9 +7,9 @@ use plotters::{
     style::text_anchor::{HPos, Pos, VPos},
 };
 
+use super::curve::Curve;
+
 const SIZE: (u32, u32) = (640, 300);
-/// Points a line has at most; more are averaged in groups.
-const MAX_POINTS: usize = 600;
 
 /// Of the legend's letters, on average, in pixels.
 const WIDTH_OF_A_CHARACTER: i32 = 7;
@@ -121,7 +121,7 @@ fn draw(area: &Area<'_>, title: &str, lines: &[Line<'_>]) -> Result<(), String> 
             chart.draw_series(finite.map(|point| Circle::new(point, 5, mark))).map_err(fail)?;
             continue;
         }
-        let points = thinned(&line.points);
+        let points = line.points.iter().copied().collect::<Curve>().points();
         let dots = if points.len() <= 40 && line.width > 1 { points.clone() } else { Vec::new() };
         chart.draw_series(LineSeries::new(points, line.style())).map_err(fail)?;
         chart.draw_series(dots.into_iter().map(|dot| Circle::new(dot, 2, line.style()))).map_err(fail)?;
@@ -151,39 +151,9 @@ fn number(value: f64) -> String {
     }
 }
 
-/// Averages neighbours, so that long runs do not make large pages.
-fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-    let group = points.len().div_ceil(MAX_POINTS).max(1);
-    let mean = |points: &[(f64, f64)]| {
-        let sum = points.iter().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
-        (sum.0 / points.len() as f64, sum.1 / points.len() as f64)
-    };
-    let finite: Vec<_> = points.iter().copied().filter(|point| point.1.is_finite()).collect();
-    finite.chunks(group).map(mean).collect()
-}
-
-/// Exponential moving average, without the bias of its beginning.
-pub(crate) fn smoothed(points: &[(f64, f64)], decay: f64) -> Vec<(f64, f64)> {
-    let (mut mean, mut weight) = (0.0, 0.0);
-    let smooth = |&(step, value): &(f64, f64)| {
-        mean = decay * mean + (1.0 - decay) * value;
-        weight = decay * weight + (1.0 - decay);
-        (step, mean / weight)
-    };
-    points.iter().map(smooth).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_constant_stays_what_it_is() {
-        let points: Vec<_> = (0..5000).map(|step| (f64::from(step), 3.0)).collect();
-        assert!(smoothed(&points, 0.95).iter().all(|point| (point.1 - 3.0).abs() < 1e-9));
-        let thin = thinned(&points);
-        assert!(thin.len() <= MAX_POINTS && thin.iter().all(|point| (point.1 - 3.0).abs() < 1e-9));
-    }
 
     #[test]
     fn numbers_on_an_axis_are_short() {

@@ -105,7 +105,8 @@ fn a_browser_shows_the_report_without_a_network() {
     ] {
         assert!(dom.contains(text), "{text}");
     }
-    assert_eq!(dom.matches("<svg").count(), 6);
+    // Loss, gain, learning rate, norm, probe, memory, control weights.
+    assert_eq!(dom.matches("<svg").count(), 7);
     output(browser().args(["--screenshot=screen.png", "report.html"]));
     let screen = load_image(workplace.path("out/screen.png").to_str().unwrap()).unwrap();
     let lines = screen.pixels().filter(|pixel| pixel.0 == [42, 111, 219]).count();

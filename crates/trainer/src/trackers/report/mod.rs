@@ -1,5 +1,6 @@
 //! `report.html`: one file that shows a run while it goes on and after it, in any browser.
 
+mod curves;
 mod plots;
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,7 @@ use std::{
 use cogview4_model::files::write_atomic;
 use maud::{Markup, html};
 
-use self::plots::{DECAY, plots};
+use self::{curves::StepCurves, plots::plots};
 use super::{
     json_lines::Earlier,
     samples::DatasetSample,
@@ -22,7 +23,7 @@ use crate::{
     config::{TrainConfig, shown_source},
     error::Result,
     metrics::{Fidelity, StepMetrics, Validation, ValidationImage},
-    page::{PictureSource, figure, page, smoothed},
+    page::{PictureSource, figure, page},
 };
 
 /// Written again at most this often, but for validations and the end.
@@ -36,7 +37,7 @@ pub(crate) struct Report {
     model: String,
     config: String,
     total_steps: usize,
-    metrics: Vec<StepMetrics>,
+    steps: StepCurves,
     validations: Vec<ShownValidation>,
     controls: Vec<(PictureSource, String)>,
     samples: Vec<ShownSample>,
@@ -46,7 +47,7 @@ pub(crate) struct Report {
 
 impl Tracker for Report {
     fn step(&mut self, metrics: &StepMetrics) -> Result<()> {
-        self.metrics.push(metrics.clone());
+        self.steps.push(metrics);
         if self.written.is_none_or(|written| written.elapsed() > INTERVAL) {
             self.write()?;
         }
@@ -89,13 +90,14 @@ impl Report {
             model: shown_source(&config.pretrained_model),
             config: config.to_json(),
             total_steps,
-            metrics: earlier.metrics,
+            steps: StepCurves::default(),
             validations: Vec::new(),
             controls: shown.controls.iter().map(|control| ((&control.image).into(), control.prompt.clone())).collect(),
             samples: shown.samples.iter().map(sample).collect(),
             state: "running",
             written: None,
         };
+        earlier.metrics.iter().for_each(|metrics| report.steps.push(metrics));
         report.validations = earlier.validations.into_iter().map(|validation| report.shown(validation)).collect();
         report
     }
@@ -112,7 +114,7 @@ impl Report {
             h1 { "CogView4 Control: " (self.state) }
             p.dim { "fine-tuning " code { (self.model) } }
             (self.facts())
-            (plots(&self.metrics, &self.validations.iter().map(|shown| &shown.validation).collect::<Vec<_>>()))
+            (plots(&self.steps, &self.validations.iter().map(|shown| &shown.validation).collect::<Vec<_>>()))
             (self.validation_pictures())
             (self.dataset_samples())
             h2 { "Configuration" }
@@ -126,17 +128,20 @@ impl Report {
 
     fn facts(&self) -> Markup {
         let fact = |name: &str, value: String| html! { div.fact { b { (value) } span { (name) } } };
-        let losses: Vec<_> = self.metrics.iter().map(|metrics| (metrics.step as f64, metrics.loss)).collect();
-        let loss = smoothed(&losses, DECAY);
+        let last = self.steps.last.as_ref();
         let gain = self.validations.iter().rev().find_map(|shown| shown.validation.control_gain);
         html! {
             div.facts {
-                (fact("step", format!("{} / {}", self.metrics.last().map_or(0, |metrics| metrics.step), self.total_steps)))
-                @if let Some((_, loss)) = loss.last() { (fact("loss, smoothed", format!("{loss:.4}"))) }
+                (fact("step", format!("{} / {}", last.map_or(0, |metrics| metrics.step), self.total_steps)))
+                @if last.is_some() { (fact("loss, smoothed", format!("{:.4}", self.steps.loss_now))) }
                 @if let Some(gain) = gain { (fact("control gain", format!("{:.2} %", 100.0 * gain))) }
-                @if let Some(metrics) = self.metrics.last() {
+                @if let Some(metrics) = last {
                     (fact("learning rate", format!("{:.2e}", metrics.lr)))
                     (fact("samples a second", format!("{:.2}", metrics.samples_per_second)))
+                    @if let Some((mfu, peak)) = metrics.mfu.zip(metrics.peak_flops) {
+                        @let share = format!("{:.1} %", 100.0 * mfu);
+                        (fact(&format!("of an assumed peak of {} TFLOP/s (MFU)", peak / 1e12), share))
+                    }
                     @if metrics.anon_memory_bytes > 0 {
                         (fact("memory, at most", format!("{:.2} GB", metrics.anon_memory_bytes as f64 / 1e9)))
                     }

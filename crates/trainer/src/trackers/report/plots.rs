@@ -2,35 +2,26 @@
 
 use maud::{Markup, html};
 
+use super::curves::{Marks, StepCurves};
 use crate::{
-    metrics::{OUTLIER, StepMetrics, Validation},
-    page::{BLUE, GREEN, Line, ORANGE, PALE, PURPLE, RED, plot, smoothed},
+    metrics::Validation,
+    page::{BLUE, GREEN, Line, ORANGE, PALE, PURPLE, RED, plot},
 };
 
-/// Smoothing of the loss, as in TensorBoard.
-pub(super) const DECAY: f64 = 0.9;
-
 /// All that has points; the first four are there from the beginning.
-pub(super) fn plots(metrics: &[StepMetrics], validations: &[&Validation]) -> Markup {
+pub(super) fn plots(steps: &StepCurves, validations: &[&Validation]) -> Markup {
     let line = |name, color, width, points| Line { name, color, width, points };
-    let steps = |value: fn(&StepMetrics) -> f64| -> Vec<(f64, f64)> {
-        metrics.iter().map(|metrics| (metrics.step as f64, value(metrics))).collect()
-    };
     let measured = |value: fn(&Validation) -> Option<f64>| -> Vec<(f64, f64)> {
         validations.iter().filter_map(|validation| Some((validation.step as f64, value(validation)?))).collect()
     };
-    let loss = steps(|metrics| metrics.loss);
-    let smooth = smoothed(&loss, DECAY);
     // Marked where there are some: most runs have none.
-    let outliers = |value: fn(&StepMetrics) -> f64, z: fn(&StepMetrics) -> Option<f64>| {
-        let far = metrics.iter().filter(|metrics| z(metrics).is_some_and(|z| z.abs() > OUTLIER));
-        let points: Vec<_> = far.map(|metrics| (metrics.step as f64, value(metrics))).collect();
-        (!points.is_empty()).then(|| line("outliers", RED, 0, points))
-    };
-    let mut losses = vec![line("each step", PALE, 1, loss), line("smoothed", BLUE, 2, smooth)];
-    losses.extend(outliers(|metrics| metrics.loss, |metrics| metrics.loss_z));
-    let mut norms = vec![line("", BLUE, 1, steps(|metrics| metrics.grad_norm))];
-    norms.extend(outliers(|metrics| metrics.grad_norm, |metrics| metrics.grad_norm_z));
+    let outliers =
+        |marks: &Marks| Some(line("outliers", RED, 0, marks.points())).filter(|line| !line.points.is_empty());
+    let mut losses =
+        vec![line("each step", PALE, 1, steps.loss.points()), line("smoothed", BLUE, 2, steps.smoothed_loss.points())];
+    losses.extend(outliers(&steps.far_losses));
+    let mut norms = vec![line("", BLUE, 1, steps.grad_norm.points())];
+    norms.extend(outliers(&steps.far_norms));
     let gain = measured(|validation| validation.control_gain.map(|gain| 100.0 * gain));
     let probe = [
         line("own control", BLUE, 2, measured(|validation| validation.loss_true)),
@@ -52,8 +43,8 @@ pub(super) fn plots(metrics: &[StepMetrics], validations: &[&Validation]) -> Mar
         line("another's control", ORANGE, 2, measured(|validation| validation.fidelity.colour_distance_shuffled)),
     ];
     let memory = [
-        line("anonymous", BLUE, 2, steps(|metrics| metrics.anon_memory_bytes as f64 / 1e9)),
-        line("mapped files included", PALE, 1, steps(|metrics| metrics.peak_memory_bytes as f64 / 1e9)),
+        line("anonymous", BLUE, 2, steps.anon_memory.points()),
+        line("mapped files included", PALE, 1, steps.peak_memory.points()),
     ];
     let fidelity: [(&str, &[Line<'_>]); 3] = [
         ("Edges of the control found in the pictures", &edges),
@@ -64,7 +55,7 @@ pub(super) fn plots(metrics: &[StepMetrics], validations: &[&Validation]) -> Mar
         div.plots {
             (plot("Loss", &losses))
             (plot("Control gain in percent", &[line("", BLUE, 2, gain)]))
-            (plot("Learning rate", &[line("", BLUE, 2, steps(|metrics| metrics.lr))]))
+            (plot("Learning rate", &[line("", BLUE, 2, steps.learning_rate.points())]))
             (plot("Gradient norm", &norms))
             (plot("Loss of the probe", &probe))
             (plot("Memory so far at most, in GB", &memory))
