@@ -79,6 +79,7 @@ fn run(cli: Cli) -> Result<()> {
     };
     let size = [cli.batch, cli.height, cli.width, cli.text_tokens];
     let mut bench = TransformerBench::new(&config, size, cli.dtype, &cli.device.open()?);
+    bench = bench.keeping_gradients(!cli.device.is_cpu());
     let folder = tempfile::tempdir().context("--offload")?;
     if cli.offload {
         bench = bench.stream_from(folder.path())?;

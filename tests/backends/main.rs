@@ -1,10 +1,12 @@
 //! The same tests on every backend that is compiled in and present; what is skipped is said, with the reason.
 //! `cargo test --test backends --features libtorch -- libtorch` runs one backend; one that is asked for must be there.
+//! With `LIBTORCH_OWN_KERNELS=1` in the environment, libtorch computes on the CPU as it does on a GPU.
 
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 mod backend;
 mod ops;
+mod optimizer;
 mod parity;
 #[path = "../suite/support.rs"]
 #[allow(dead_code, reason = "shared with the suite")]
@@ -37,6 +39,7 @@ const OPS: &[Test] = tests![
     ops::quantized_linear_layers,
     ops::convolutions,
     ops::group_norms,
+    optimizer::steps_on_the_device,
 ];
 
 const MODELS: &[Test] = tests![
@@ -60,6 +63,7 @@ const MODELS: &[Test] = tests![
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
+    cogview4::model::ops::set_host_kernels(std::env::var_os("LIBTORCH_OWN_KERNELS").is_none());
     let mut trials = Vec::new();
     for spec in DeviceSpec::ALL {
         match spec.open() {

@@ -1,8 +1,9 @@
 //! Project tasks. `cargo xtask ci` runs all that must hold for every commit, `backends` the part of it that looks at
 //! backends, `memory` that at the peaks of three trainings, `kills` that at runs that are killed; `fuzz` gives all
-//! readers broken input; `libtorch` installs libtorch and prints what to export; `loss-compare` holds two runs against
-//! each other.
+//! readers broken input; `libtorch` installs libtorch and prints what to export, `cuda` does so with LLVM; `loss-compare`
+//! holds two runs against each other.
 
+mod cuda;
 mod fuzz;
 mod kills;
 mod loss_compare;
@@ -44,11 +45,13 @@ const OTHERS: &[&str] = &[
 /// The reference, in the same Python as [`TORCH`].
 const REFERENCE: [&str; 2] = ["diffusers==0.42.1", "transformers==5.23.0"];
 
-/// The backends that need no GPU, in one build: the CPUs whole, then the operations of CubeCL on Vulkan in software.
-/// Of the trainer, steps against PyTorch's.
-const CPUS: &str = "test -p cogview4 -p cogview4-trainer --features cogview4/libtorch,cogview4/wgpu --test backends --lib \
-                    -- --skip wgpu";
-const WGPU: &str = "test -p cogview4 --features libtorch,wgpu --test backends -- wgpu:cpu --test-threads 1";
+/// All backends in one build: the CPUs whole, then the operations of CubeCL on Vulkan in software. `cuda` is linked, and
+/// says that there is no driver. Of the trainer, steps against PyTorch's.
+const CPUS: &str = "test -p cogview4 -p cogview4-trainer \
+                    --features cogview4/libtorch,cogview4/wgpu,cogview4/cuda --test backends --lib -- --skip wgpu";
+/// Libtorch as on a GPU: with its own operations where it has our kernels on the CPU.
+const LIBRARY: &str = "test -p cogview4 --features libtorch,wgpu,cuda --test backends -- libtorch";
+const WGPU: &str = "test -p cogview4 --features libtorch,wgpu,cuda --test backends -- wgpu:cpu --test-threads 1";
 /// Each backend alone, without the default one: types only.
 const ALONE: &[&str] = &[
     "check -p cogview4 --no-default-features --features libtorch",
@@ -56,16 +59,12 @@ const ALONE: &[&str] = &[
     "check -p cogview4 --no-default-features --features cuda",
 ];
 
-#[expect(clippy::print_stdout, reason = "the variables are for a shell")]
 fn main() -> ExitCode {
     let result = match std::env::args().nth(1).as_deref() {
         Some("ci") => ci(),
         Some("backends") => backends(),
-        Some("libtorch") => libtorch().map(|variables| {
-            for (name, value) in variables {
-                println!("export {name}={value}");
-            }
-        }),
+        Some("libtorch") => libtorch().map(|variables| export(&variables)),
+        Some("cuda") => target().and_then(|target| cuda::variables(&target)).map(|variables| export(&variables)),
         Some("memory") => memory::check(),
         Some("kills") => kill_runs(),
         Some("fuzz") => fuzz::Options::parse(std::env::args().skip(2)).context(USAGE).and_then(|it| fuzz::check(&it)),
@@ -75,11 +74,18 @@ fn main() -> ExitCode {
     result.map_or_else(fail, |()| ExitCode::SUCCESS)
 }
 
-const USAGE: &str = "usage: cargo xtask ci | backends | memory | libtorch | loss-compare A B [--assert-equal] | \
+const USAGE: &str = "usage: cargo xtask ci | backends | memory | libtorch | cuda | loss-compare A B [--assert-equal] | \
                      kills N [--power] [--out FILE] [--seed S] [--minutes M] | \
                      fuzz [TARGET..] [--minutes M] [--jobs N]";
 /// Kills that `ci` makes, and those that are losses of power.
 const KILLS: [(usize, bool); 2] = [(20, false), (5, cfg!(target_os = "linux"))];
+
+#[expect(clippy::print_stdout, reason = "the variables are for a shell")]
+fn export(variables: &[(&str, String)]) {
+    for (name, value) in variables {
+        println!("export {name}={value}");
+    }
+}
 
 fn kill_runs() -> Result<()> {
     kills::check(&kills::Options::parse(std::env::args().skip(2)).context(USAGE)?)
@@ -137,14 +143,15 @@ fn ci() -> Result<()> {
 /// backend alone.
 fn backends() -> Result<()> {
     let mut variables = libtorch()?;
+    variables.extend(cuda::variables(&target()?)?);
     cargo(CPUS, &variables)?;
+    let library = [&variables[..], &[("LIBTORCH_OWN_KERNELS", "1".into())]].concat();
+    cargo(LIBRARY, &library)?;
     // A software driver takes minutes to try which of a hundred kernels is fastest. It keeps its files in this folder.
     let vulkan = target()?.join("vulkan");
     std::fs::create_dir_all(&vulkan).with_context(|| format!("creating {}", vulkan.display()))?;
     variables.extend([("CUBECL_AUTOTUNE_LEVEL", "minimal".into()), ("XDG_RUNTIME_DIR", vulkan.display().to_string())]);
     cargo(WGPU, &variables)?;
-    // Spares CUDA's compiler, which is only needed to run it.
-    variables.push(("DOCS_RS", "1".into()));
     ALONE.iter().try_for_each(|arguments| cargo(arguments, &variables))
 }
 

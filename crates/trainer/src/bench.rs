@@ -27,6 +27,7 @@ pub struct TransformerBench {
     model: CogView4Transformer,
     batch: MicroBatch,
     dtype: ComputeDtype,
+    keeps_gradients: bool,
 }
 
 impl TransformerBench {
@@ -59,7 +60,13 @@ impl TransformerBench {
             sizes: vec![SizeConditions::uncropped(height, width); samples],
             hidden_text: None,
         };
-        Self { model, batch, dtype }
+        Self { model, batch, dtype, keeps_gradients: false }
+    }
+
+    /// Has gradients stay on the device, as where the optimiser works there.
+    #[must_use]
+    pub fn keeping_gradients(self, keeps_gradients: bool) -> Self {
+        Self { keeps_gradients, ..self }
     }
 
     /// One forward pass, waited for.
@@ -72,14 +79,16 @@ impl TransformerBench {
         Ok(())
     }
 
-    /// Loss and gradients of all parameters.
+    /// Loss and gradients of all parameters, waited for.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
     pub fn train(&self, recompute: bool) -> Result<()> {
-        let mut gradients = Gradients::default();
+        let mut gradients = if self.keeps_gradients { Gradients::on_device() } else { Gradients::default() };
         let mut sink = GradientSink { gradients: &mut gradients, weight: 1.0, update: None, exchange: None };
         forward_backward(self.model.clone(), &self.batch, (self.dtype, recompute), &mut sink)?;
+        // Whatever is under way: a device that fails fails in what it computes next.
+        let _ = self.batch.noise.device().sync();
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 
 use burn::tensor::Device;
 
-use super::{is_flex, is_libtorch};
+use super::{is_flex, is_libtorch_cpu};
 
 /// Lets glibc keep the memory of freed tensors for the next ones. By its defaults it gives each large block back to the
 /// kernel and gets it again as fresh pages, every one a fault: that took a twentieth of a forward pass and a sixth of a
@@ -29,7 +29,7 @@ pub struct ReturnFreedMemory {
 impl ReturnFreedMemory {
     /// Begins, for work on this device.
     pub fn begin(device: &Device) -> Self {
-        let is_changed = is_flex(device) || is_libtorch(device);
+        let is_changed = is_flex(device) || is_libtorch_cpu(device);
         if is_changed {
             glibc::keep(false);
         }

@@ -6,6 +6,7 @@
 
 mod dtype;
 mod memory;
+mod peak;
 
 use std::{fmt, str::FromStr};
 
@@ -173,9 +174,19 @@ pub(crate) fn is_flex(device: &Device) -> bool {
 /// Whether a device is libtorch's CPU, with or without autodiff.
 #[cfg_attr(not(feature = "libtorch"), expect(unused_variables, reason = "no device is, then"))]
 #[cfg_attr(feature = "libtorch", expect(deprecated, reason = "see `open_libtorch`"))]
-pub(crate) fn is_libtorch(device: &Device) -> bool {
+pub(crate) fn is_libtorch_cpu(device: &Device) -> bool {
     #[cfg(feature = "libtorch")]
     return *device == Device::libtorch();
+    #[cfg(not(feature = "libtorch"))]
+    return false;
+}
+
+/// Whether a device is one of libtorch's, with or without autodiff.
+#[cfg_attr(not(feature = "libtorch"), expect(unused_variables, reason = "no device is, then"))]
+#[cfg_attr(feature = "libtorch", expect(deprecated, reason = "see `open_libtorch`"))]
+pub(crate) fn is_libtorch(device: &Device) -> bool {
+    #[cfg(feature = "libtorch")]
+    return matches!(device.clone().without_autodiff().as_dispatch(), burn::backend::DispatchDevice::LibTorch(_));
     #[cfg(not(feature = "libtorch"))]
     return false;
 }

@@ -23,7 +23,7 @@ pub enum AttentionMask {
 /// their heads serves `N / N_kv` queries. The result is `[B, N, S, head_dim]`.
 pub fn attention(query: Tensor<4>, key: Tensor<4>, value: Tensor<4>, mask: &AttentionMask) -> Tensor<4> {
     let (device, [batch, heads, seq_query, _]) = (query.device(), query.dims());
-    if fused::reaches_memory(&device) || device.is_autodiff() {
+    if fused::serves_attention(&device) || device.is_autodiff() {
         let is_causal = matches!(mask, AttentionMask::Causal);
         let bias = match mask {
             AttentionMask::None | AttentionMask::Causal => None,

@@ -14,6 +14,7 @@ mod tests;
 
 pub use activation::{gelu_tanh, silu};
 pub use attention::{AttentionMask, attention};
+pub use fused::set_host_kernels;
 pub(crate) use fused::{forget_returned, tensor_of};
 pub use linear::linear;
 pub use norm::{gated_add, modulate};

@@ -37,8 +37,8 @@ pub use lent::LentMemory;
 pub use load::{LoadOptions, load_module};
 pub use options::{Int8, WeightOptions};
 pub use parameters::{
-    cast_parameters, for_each_gradient, for_each_parameter, map_parameters, parameter_sources, renew_parameters,
-    set_trained, update_parameters,
+    cast_parameters, for_each_gradient, for_each_gradient_tensor, for_each_parameter, map_parameter_tensors,
+    map_parameters, parameter_sources, renew_parameters, set_trained, update_parameters,
 };
 pub use save::{load_tensor, save_module, save_shards, save_sources, save_tensors, write_shards};
 pub use shapes::parameter_shapes;

@@ -46,6 +46,11 @@ pub fn for_each_gradient<M: Module>(module: &M, gradients: Gradients, take: impl
     module.visit(&mut GradientTaker { path: Vec::new(), gradients, take });
 }
 
+/// As [`for_each_gradient`], of one axis each, where they are.
+pub fn for_each_gradient_tensor<M: Module>(module: &M, gradients: Gradients, take: impl FnMut(&str, Tensor<1>)) {
+    module.visit(&mut GradientTensorTaker { path: Vec::new(), gradients, take });
+}
+
 /// Changes the f32 values of all parameters in place; the function is given key and values.
 ///
 /// # Panics
@@ -61,6 +66,11 @@ pub fn update_parameters<M: Module>(module: M, mut update: impl FnMut(&str, &mut
 /// else holds if nobody else holds the module, and gives values of the same shape in any floating-point type.
 pub fn map_parameters<M: Module>(module: M, map: impl FnMut(&str, TensorData) -> TensorData) -> M {
     module.map(&mut Replacer { path: Vec::new(), map })
+}
+
+/// As [`map_parameters`], of one axis each, where they are.
+pub fn map_parameter_tensors<M: Module>(module: M, map: impl FnMut(&str, Tensor<1>) -> Tensor<1>) -> M {
+    module.map(&mut TensorReplacer { path: Vec::new(), map })
 }
 
 /// Replaces all parameters by others of the same shape, one after another in the module's order; the function is given
@@ -121,6 +131,44 @@ impl<F: FnMut(&str, TensorData)> ModuleVisitor for GradientTaker<F> {
         if let Some(gradient) = param.val().grad_remove(&mut self.gradients) {
             (self.take)(&self.path.join("."), gradient.into_data());
         }
+    }
+}
+
+struct GradientTensorTaker<F> {
+    path: Vec<String>,
+    gradients: Gradients,
+    take: F,
+}
+
+impl<F: FnMut(&str, Tensor<1>)> ModuleVisitor for GradientTensorTaker<F> {
+    track_path!();
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = param.val().grad_remove(&mut self.gradients) {
+            (self.take)(&self.path.join("."), flat(gradient));
+        }
+    }
+}
+
+fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
+    let length: usize = tensor.dims().iter().product();
+    tensor.reshape([length])
+}
+
+struct TensorReplacer<F> {
+    path: Vec<String>,
+    map: F,
+}
+
+impl<F: FnMut(&str, Tensor<1>) -> Tensor<1>> ModuleMapper for TensorReplacer<F> {
+    track_path!();
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let key = self.path.join(".");
+        param.map(|tensor| {
+            let shape = tensor.dims();
+            (self.map)(&key, flat(tensor)).reshape(shape)
+        })
     }
 }
 

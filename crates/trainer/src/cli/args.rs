@@ -128,7 +128,7 @@ pub struct Args {
     /// Folder of TensorBoard's files, in the output folder [default: logs]
     #[arg(long)]
     pub logging_dir: Option<PathBuf>,
-    /// TF32 on CUDA devices (not available yet)
+    /// Products of f32 matrices in TF32 on `libtorch-cuda`; no effect on other devices
     #[arg(long)]
     pub allow_tf32: bool,
     /// Trackers: `tensorboard`, `wandb` (an offline run in OUTPUT_DIR/wandb), `all` of these, or `none`; metrics.jsonl
@@ -213,6 +213,9 @@ pub struct Args {
     /// Update each block as soon as its gradients are there, clipped by the norm of the step before
     #[arg(long)]
     pub optimizer_in_backward: bool,
+    /// Peak of the device in TFLOP/s, which `mfu` in metrics.jsonl is a part of [default: a GPU's, from a table]
+    #[arg(long, value_name = "T")]
+    pub peak_tflops: Option<f64>,
     /// Memory that the run may have, such as 12GiB: what does not fit is in files, of which the system keeps in memory what
     /// it has room for
     #[arg(long, value_name = "SIZE")]

@@ -15,6 +15,7 @@ mod processes;
 mod push;
 mod resolve;
 mod tasks;
+mod tf32;
 mod wandb;
 
 use std::{
@@ -75,12 +76,17 @@ pub fn run(cli: Cli) -> Result<()> {
 }
 
 fn train(args: Args) -> Result<()> {
+    // Before anything has begun that would begin twice.
+    let tf32 = match args.allow_tf32 {
+        true => tf32::allow(args.device.unwrap_or_default()).map_err(with_flags)?,
+        false => None,
+    };
     let limit = args.collective_timeout.map_or(DEFAULT_TIMEOUT, Duration::from_secs);
-    processes::together(Group::launched(limit)?, |group| train_in(group, args))
+    processes::together(Group::launched(limit)?, |group| train_in(group, args, tf32))
 }
 
 /// Trains as one of a group.
-fn train_in(group: &Group, mut args: Args) -> Result<()> {
+fn train_in(group: &Group, mut args: Args, tf32: Option<String>) -> Result<()> {
     let stop = StopFlag::default();
     ctrlc::set_handler(on_signal(stop.clone())).context("installing the signal handler")?;
     // What mpirun hands on; after any other signal Open MPI's leaves a second.
@@ -88,7 +94,7 @@ fn train_in(group: &Group, mut args: Args) -> Result<()> {
     stop.on_signal(signal_hook::consts::SIGUSR1).context("installing the signal handler")?;
     let noted = group.agree("reading the configuration file", args.lay_processes(group));
     let is_first = group.is_first();
-    for note in noted.map_err(with_flags)?.into_iter().filter(|_| is_first) {
+    for note in tf32.into_iter().chain(noted.map_err(with_flags)?).filter(|_| is_first) {
         cogview4_cli::note(&format!("note: {note}"));
     }
     let (is_sync_asked, wanted, flag) = (args.wandb_sync, args.push().filter(|_| is_first), stop.clone());

@@ -145,6 +145,7 @@ impl Args {
         };
         config.dump_step = self.dump_step;
         lay(&mut config.device, self.device);
+        config.peak_tflops = self.peak_tflops;
         config.offload = self.offload;
         config.max_memory = self.max_memory.map(|size| size.0);
         lay(&mut config.optimizer_offload, self.optimizer_offload);
@@ -233,11 +234,8 @@ impl Args {
         Ok(report_to)
     }
 
-    /// Refuses what is not built yet.
+    /// Refuses types that are not computed in.
     fn check_available(&self) -> Result<()> {
-        if self.allow_tf32 {
-            return Err(TrainError::setting("allow_tf32", "is not available yet"));
-        }
         match self.mixed_precision.as_deref() {
             None | Some("no" | "bf16") => Ok(()),
             Some("fp16") => Err(TrainError::setting("mixed_precision", "`fp16` is not supported, use `bf16` or `no`")),

@@ -92,6 +92,8 @@ pub struct TrainConfig {
     pub dump_step: Option<PathBuf>,
     /// Where to compute.
     pub device: DeviceSpec,
+    /// The peak of the device that `mfu` is held against, in TFLOP/s: from a table of GPUs where it is not given.
+    pub peak_tflops: Option<f64>,
     /// The memory that the run may have: what does not fit goes to the disk, the state of the optimiser first, then
     /// gradients, then weights.
     pub max_memory: Option<u64>,
@@ -155,6 +157,7 @@ impl TrainConfig {
             pack: Packing::OutputDir,
             dump_step: None,
             device: DeviceSpec::default(),
+            peak_tflops: None,
             max_memory: None,
             optimizer_offload: Offload::None,
             scratch_dir: None,
@@ -217,6 +220,9 @@ impl TrainConfig {
         if !(-MAX_GUIDANCE..=MAX_GUIDANCE).contains(&validation.guidance_scale) {
             let reason = format!("{} is not a finite number up to {MAX_GUIDANCE}", validation.guidance_scale);
             return Err(TrainError::setting("guidance_scale", reason));
+        }
+        if self.peak_tflops.is_some_and(|peak| !(peak > 0.0 && peak.is_finite())) {
+            return Err(TrainError::setting("peak_tflops", "is not a number above 0"));
         }
         if recipe.train_batch_size.saturating_mul(recipe.gradient_accumulation_steps) > MAX_COUNT {
             let reason = format!("a step would have more than {MAX_COUNT} samples");

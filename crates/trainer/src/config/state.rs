@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use burn::tensor::Device;
+
 use super::TrainConfig;
 use crate::{
     names::names,
@@ -11,7 +13,7 @@ use crate::{
 /// Where something is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Offload {
-    /// Where it is used; masters, moments and gradients in the host's memory, where they are.
+    /// Where it is used: on a GPU, steps of the optimiser are made there.
     #[default]
     None,
     /// In the host's memory.
@@ -51,12 +53,22 @@ impl TrainConfig {
         self.scratch_folder().map_or(StatePlace::Memory, StatePlace::Disk)
     }
 
-    /// How the optimiser keeps its state in a run of this seed.
-    pub(crate) fn state_options(&self, seed: u64) -> StateOptions {
+    /// Whether steps of the optimiser are made on the device, with its state there: on a GPU, unless something is asked for
+    /// that is of the host.
+    pub(crate) fn updates_on_device(&self, is_shared: bool) -> bool {
+        let recipe = &self.recipe;
+        let is_of_host = recipe.use_8bit_adam || recipe.stochastic_rounding || is_shared;
+        let offloads = [self.optimizer_offload, self.gradient_offload, self.param_offload];
+        !self.device.is_cpu() && !is_of_host && offloads == [Offload::None; 3]
+    }
+
+    /// How the optimiser keeps its state in a run of this seed, of one or several processes on such a device.
+    pub(crate) fn state_options(&self, seed: u64, (device, is_shared): (&Device, bool)) -> StateOptions {
         StateOptions {
             use_8bit: self.recipe.use_8bit_adam,
             stochastic_rounding: self.recipe.stochastic_rounding.then_some(seed),
             place: match self.optimizer_offload {
+                _ if self.updates_on_device(is_shared) => StatePlace::Device(device.clone()),
                 Offload::Disk => self.scratch_place(),
                 Offload::None | Offload::Cpu => StatePlace::Memory,
             },

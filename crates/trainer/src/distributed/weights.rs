@@ -96,8 +96,8 @@ impl<'a> SharedStep<'a> {
             let place = places[key];
             sent[place..place + values.len()].copy_from_slice(values);
         };
-        let (part, is_finite) = self.optimizer.step_own(self.numbers, prefix, part, own, write)?;
-        self.is_finite &= is_finite;
+        let (part, finite) = self.optimizer.step_own(self.numbers, prefix, part, own, write)?;
+        self.is_finite &= finite.is_finite();
         Ok(part)
     }
 

@@ -27,6 +27,13 @@ pub struct StepMetrics {
     pub grad_norm_z: Option<f64>,
     /// Samples of this step over the time it took.
     pub samples_per_second: f64,
+    /// The part of the device's peak that the model's own operations took: three times those of a forward pass, as if
+    /// nothing was computed again, over the step's time. Nothing where no peak is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mfu: Option<f64>,
+    /// The peak that `mfu` assumes, in floating-point operations a second, of all processes together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_flops: Option<f64>,
     /// The most memory that the process has held, pages of mapped files among it.
     pub peak_memory_bytes: u64,
     /// The most anonymous memory that was seen since the run was opened: what it needs. 0 where the system does not
@@ -75,17 +82,20 @@ impl StepMetrics {
             0 => String::new(),
             bytes => format!(", {:.2} GB", bytes as f64 / 1e9),
         };
-        format!("loss {:.4}, lr {:.2e}{memory}", self.loss, self.lr)
+        let mfu = self.mfu.map(|mfu| format!(", {:.0} % of the peak", 100.0 * mfu)).unwrap_or_default();
+        format!("loss {:.4}, lr {:.2e}{memory}{mfu}", self.loss, self.lr)
     }
 
     /// What trackers plot, by tag.
     pub fn scalars(&self) -> Vec<(&'static str, f64)> {
-        vec![
+        let mut scalars = vec![
             ("loss", self.loss),
             ("lr", self.lr),
             ("grad_norm", self.grad_norm),
             ("samples_per_second", self.samples_per_second),
-        ]
+        ];
+        scalars.extend(self.mfu.map(|mfu| ("mfu", mfu)));
+        scalars
     }
 }
 

@@ -2,22 +2,18 @@
 
 use std::sync::Arc;
 
-use burn::{
-    module::Module,
-    tensor::{DType, TensorData},
-};
+use burn::{module::Module, tensor::DType};
 use cogview4_model::weights::{WeightsInPlace, map_parameters};
-use pulp::Arch;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Partition,
-    buffers::with_buffer,
+    AllFinite, Partition,
     change::change,
-    gradients::{CHUNK, Gradients, ScaledGradient},
-    state::{Chunks, State, StateOptions, Values},
+    gradients::{CHUNK, Gradients},
+    scalars::Scalars,
+    state::{StateOptions, Store, Values},
     stored::extent,
+    sum::ScaledGradient,
 };
 use crate::error::Result;
 
@@ -58,7 +54,7 @@ impl Default for AdamWConfig {
 #[derive(Debug)]
 pub struct AdamW {
     config: AdamWConfig,
-    pub(super) state: State,
+    pub(super) store: Store,
     /// The files that parameters lie in; without them each has memory of its own.
     weights: Option<WeightsInPlace>,
     /// Whose values are whose, where several processes share the work; this one has the state of its own.
@@ -68,7 +64,7 @@ pub struct AdamW {
 impl AdamW {
     /// An optimiser that has made no step, with its state in memory and in f32.
     pub fn new(config: AdamWConfig) -> Self {
-        Self { config, state: State::default(), weights: None, partition: None }
+        Self { config, store: Store::default(), weights: None, partition: None }
     }
 
     /// An optimiser that has made no step, with its state kept in this way.
@@ -76,7 +72,7 @@ impl AdamW {
     /// # Errors
     /// A folder that no file can be made in.
     pub fn with_options(config: AdamWConfig, options: StateOptions) -> Result<Self> {
-        Ok(Self { config, state: State::new(options)?, weights: None, partition: None })
+        Ok(Self { config, store: Store::new(options)?, weights: None, partition: None })
     }
 
     /// Has the parameters lie in these files, once they are brought to the type that these have.
@@ -89,6 +85,11 @@ impl AdamW {
     #[must_use]
     pub(crate) fn with_partition(self, partition: Arc<Partition>) -> Self {
         Self { partition: Some(partition), ..self }
+    }
+
+    /// Whether steps are made on the device that computes gradients, which then stay there.
+    pub(crate) fn is_on_device(&self) -> bool {
+        matches!(self.store, Store::Device(_))
     }
 
     /// Whether the parameters lie in files that are the result in this type.
@@ -115,12 +116,16 @@ impl AdamW {
 
     /// As [`narrow`](Self::narrow), of a part of a model whose keys begin with `prefix`.
     pub(crate) fn narrow_part<M: Module>(&mut self, prefix: &str, part: M, dtype: DType) -> Result<M> {
-        let mut done = Ok(());
+        let state = match &mut self.store {
+            Store::Host(state) => state,
+            Store::Device(state) => return Ok(state.narrow(prefix, part, dtype)),
+        };
+        let (mut done, partition) = (Ok(()), self.partition.as_deref());
         let part = map_parameters(part, |key, data| {
             let key = format!("{prefix}{key}");
             if dtype != DType::F32 && done.is_ok() {
                 let values = data.as_slice().expect("invariant: an f32 model");
-                done = self.state.keep_values(&key, &values[self.extent(&key, values.len()).values]);
+                done = state.keep_values(&key, &values[extent(partition, &key, values.len()).values]);
             }
             let data = data.convert_dtype(dtype);
             match &mut self.weights {
@@ -136,8 +141,8 @@ impl AdamW {
 
     /// The model in f32: parameters with a master as that has them.
     pub fn widen<M: Module>(&self, model: M) -> M {
-        map_parameters(model, |key, data| match self.state.master_of(key) {
-            Some(master) => TensorData::new(master.floats().to_vec(), data.shape().clone()),
+        map_parameters(model, |key, data| match self.store.master(key, DType::F32, data.shape().as_slice()) {
+            Some(master) => master.read().expect("invariant: it is in memory"),
             None => data.convert_dtype(DType::F32),
         })
     }
@@ -159,7 +164,8 @@ impl AdamW {
         model: M,
         gradients: Gradients,
     ) -> Result<(M, bool)> {
-        self.step_part(number, learning_rate, "", model, gradients)
+        let (model, finite) = self.step_part(number, learning_rate, "", model, gradients)?;
+        Ok((model, finite.is_finite()))
     }
 
     /// As [`step`](Self::step), of a part of a model whose keys begin with `prefix`.
@@ -170,7 +176,7 @@ impl AdamW {
         prefix: &str,
         part: M,
         gradients: Gradients,
-    ) -> Result<(M, bool)> {
+    ) -> Result<(M, AllFinite)> {
         self.step_own((number, learning_rate), prefix, part, gradients, |_, _| ())
     }
 
@@ -183,11 +189,16 @@ impl AdamW {
         part: M,
         mut gradients: Gradients,
         mut updated: impl FnMut(&str, &[u8]),
-    ) -> Result<(M, bool)> {
-        let Self { config, state, weights, partition } = self;
+    ) -> Result<(M, AllFinite)> {
+        let Self { config, store, weights, partition } = self;
         let scalars = Scalars::new(config, number, learning_rate);
+        let state = match store {
+            Store::Host(state) => state,
+            Store::Device(state) => return Ok(state.step(&scalars, prefix, part, &mut gradients)),
+        };
         let mut is_finite = Ok(true);
         let mut update = |key: &str, gradient: ScaledGradient, mut parameter: Values<'_>| {
+            let gradient = gradient.into_host();
             let extent = extent(partition.as_deref(), key, parameter.len());
             assert_eq!(extent.values.len(), gradient.len(), "{key}");
             let own = parameter.part(extent.values.clone());
@@ -203,7 +214,7 @@ impl AdamW {
                 update(key, gradient, parameter);
             }
         });
-        is_finite.map(|is_finite| (part, is_finite))
+        is_finite.map(|is_finite| (part, is_finite.into()))
     }
 
     /// Writes values that others have updated to a part of a model; `values` is given the key and the bytes to change.
@@ -214,74 +225,5 @@ impl AdamW {
         mut values: impl FnMut(&str, &mut [u8]),
     ) -> M {
         change(self.weights.as_mut(), prefix, part, |key, mut parameter| values(key, parameter.as_bytes_mut()))
-    }
-}
-
-/// The numbers of one step. PyTorch computes them in f64 and rounds them where they meet a tensor.
-struct Scalars {
-    keep: f32,
-    step_size: f32,
-    weight1: f32,
-    beta2: f32,
-    weight2: f32,
-    correction2_sqrt: f32,
-    epsilon: f32,
-}
-
-impl Scalars {
-    fn new(config: &AdamWConfig, number: usize, learning_rate: f64) -> Self {
-        let AdamWConfig { beta1, beta2, weight_decay, epsilon } = *config;
-        let number = i32::try_from(number).ok().filter(|number| *number > 0).expect("steps are counted from 1");
-        Self {
-            keep: (1.0 - learning_rate * weight_decay) as f32,
-            step_size: (learning_rate / (1.0 - beta1.powi(number))) as f32,
-            weight1: (1.0 - beta1) as f32,
-            beta2: beta2 as f32,
-            weight2: (1.0 - beta2) as f32,
-            correction2_sqrt: (1.0 - beta2.powi(number)).sqrt() as f32,
-            epsilon: epsilon as f32,
-        }
-    }
-
-    /// Updates a parameter; says whether it and its second moment stayed finite.
-    fn update_all(&self, [parameters, firsts, seconds]: Chunks<'_>, gradient: &ScaledGradient) -> bool {
-        let chunks = parameters.into_par_iter().zip(firsts).zip(seconds).enumerate();
-        let broken = chunks.map(|(index, ((parameter, first), second))| {
-            with_buffer(|buffer| {
-                let gradient = gradient.chunk(index, buffer);
-                parameter.with(|parameter| {
-                    first.with(|exp_avg| {
-                        second.with(|exp_avg_sq| {
-                            Arch::new().dispatch(
-                                #[inline(always)]
-                                || self.update(parameter, gradient, exp_avg, exp_avg_sq),
-                            )
-                        })
-                    })
-                })
-            })
-        });
-        // Every chunk is updated, whatever the others gave.
-        broken.reduce(|| 0, |a, b| a | b) == 0
-    }
-
-    /// Updates a chunk; gives 0 where it and its second moment stayed finite.
-    #[inline(always)]
-    fn update(&self, parameter: &mut [f32], gradient: &[f32], exp_avg: &mut [f32], exp_avg_sq: &mut [f32]) -> u32 {
-        /// The bits of an exponent that only infinities and what is not a number have all set.
-        const EXPONENT: u32 = 0x7f80_0000;
-        let len = parameter.len();
-        let (gradient, exp_avg, exp_avg_sq) = (&gradient[..len], &mut exp_avg[..len], &mut exp_avg_sq[..len]);
-        let mut is_broken = 0;
-        for i in 0..len {
-            let gradient = gradient[i];
-            exp_avg[i] += self.weight1 * (gradient - exp_avg[i]);
-            exp_avg_sq[i] = exp_avg_sq[i] * self.beta2 + self.weight2 * (gradient * gradient);
-            let denominator = exp_avg_sq[i].sqrt() / self.correction2_sqrt + self.epsilon;
-            parameter[i] = parameter[i] * self.keep - self.step_size * (exp_avg[i] / denominator);
-            let bits = [parameter[i], exp_avg_sq[i]].map(|value| value.to_bits() & EXPONENT == EXPONENT);
-            is_broken |= u32::from(bits[0]) | u32::from(bits[1]);
-        }
-        is_broken
     }
 }

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use burn::tensor::Device;
 use cogview4_model::files::reserve;
 use memmap2::{MmapMut, MmapOptions};
 
@@ -22,6 +23,9 @@ pub enum StatePlace {
     Memory,
     /// In a file in this folder. It has no name and is gone with the process: checkpoints are what lasts.
     Disk(PathBuf),
+    /// On this device, by whose operations steps are made, in f32: gradients and parameters do not leave it. Neither 8 bits
+    /// nor rounding at random.
+    Device(Device),
 }
 
 /// Gives memory in one place.
@@ -40,7 +44,7 @@ struct Scratch {
 impl Memory {
     pub(super) fn open(place: &StatePlace) -> Result<Self> {
         let file = match place {
-            StatePlace::Memory => None,
+            StatePlace::Memory | StatePlace::Device(_) => None,
             StatePlace::Disk(folder) => {
                 let file = tempfile::tempfile_in(folder).map_err(|error| fail(folder, &error))?;
                 Some(Scratch { folder: folder.clone(), file, length: 0 })

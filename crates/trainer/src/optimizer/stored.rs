@@ -42,11 +42,8 @@ impl AdamW {
             let Extent { values, whole } = self.extent(&name, source.shape().iter().product());
             let (first, length) = (values.start, values.len());
             let shape = if length == whole { source.shape().to_vec() } else { vec![length] };
-            let source = match self.state.master_of(&name) {
-                Some(master) => {
-                    let master = master.clone();
-                    TensorSource::new(dtype, shape.clone(), move || TensorData::new(master.floats().to_vec(), shape))
-                }
+            let source = match self.store.master(&name, dtype, &shape) {
+                Some(master) => master,
                 None if length == whole => source,
                 None => TensorSource::fallible(dtype, shape, move || Ok(cut(source.read()?, values))),
             };
@@ -57,28 +54,29 @@ impl AdamW {
 
     /// All moments.
     pub(crate) fn moment_layouts(&self) -> Vec<Layout> {
+        let use_8bit = self.store.use_8bit();
         let layouts = |(key, length): (String, usize)| {
-            MOMENTS.into_iter().flat_map(move |name| moment_layouts(name, &key, length, self.state.use_8bit()))
+            MOMENTS.into_iter().flat_map(move |name| moment_layouts(name, &key, length, use_8bit))
         };
         match &self.partition {
-            None => self.state.lengths().into_iter().flat_map(layouts).collect(),
+            None => self.store.lengths().into_iter().flat_map(layouts).collect(),
             Some(partition) => partition.trained().flat_map(layouts).collect(),
         }
     }
 
     /// The own values of all moments.
     pub(crate) fn moment_slices(&self) -> Vec<Slice> {
-        self.state.slices(|key| self.extent(key, 0).values.start)
+        self.store.slices(|key| self.extent(key, 0).values.start)
     }
 
     /// Whether there are f32 values of parameters: where they are rounded at random, there are none.
     pub(crate) fn has_f32_values(&self) -> bool {
-        !self.state.is_rounding()
+        !self.store.is_rounding()
     }
 
     /// Puts own moments of a parameter back, as a checkpoint has them.
     pub(crate) fn restore(&mut self, key: &str, extent: &Extent, stored: [StoredMoment; 2]) -> Result<()> {
-        self.state.restore(key, extent, stored)
+        self.store.restore(key, extent, stored)
     }
 }
 

@@ -69,12 +69,18 @@ impl TrainPlanner {
         let weights = if config.param_offload == Offload::Disk { Place::Mapped } else { own_place(config) };
         let state = match config.optimizer_offload {
             Offload::Disk => Place::Mapped,
+            _ if self.updates_on_device(config) => own_place(config),
             Offload::None | Offload::Cpu => Place::Anonymous,
         };
         vec![
             Part { name: "weights", bytes: self.sizes.all * value_bytes(config), place: weights },
             Part { name: "optimizer", bytes: self.own(state_bytes(&config.recipe, self.sizes.all)), place: state },
         ]
+    }
+
+    /// Whether the optimiser, and the gradients for it, are where the model is.
+    fn updates_on_device(&self, config: &TrainConfig) -> bool {
+        config.updates_on_device(self.processes.size > 1)
     }
 
     /// What of something that all processes divide is one's.
@@ -97,7 +103,11 @@ impl TrainPlanner {
             KeptGradients::Computed | KeptGradients::Sums => self.sizes.all * gradient_bytes(recipe) as u64,
         };
         let activations = |bytes| Part { name: "activations", bytes, place: own_place(config) };
-        let place = if config.files_gradients() { Place::Mapped } else { Place::Anonymous };
+        let place = match config.files_gradients() {
+            true => Place::Mapped,
+            false if self.updates_on_device(config) => own_place(config),
+            false => Place::Anonymous,
+        };
         if self.processes.size > 1 {
             // The own sums in f32; units on their way are sent, received and waiting.
             let sums = self.own(self.sizes.all * F32);

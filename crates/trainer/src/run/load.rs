@@ -31,7 +31,7 @@ pub(super) fn load(
         true => model.widen_input(),
         false => model,
     };
-    let mut optimizer = optimizer(config, opened, seed)?;
+    let mut optimizer = optimizer(config, opened, (seed, partition.is_some()))?;
     if let Some(partition) = partition {
         optimizer = optimizer.with_partition(Arc::clone(partition));
     }
@@ -43,11 +43,11 @@ pub(super) fn load(
 }
 
 /// An optimiser that has made no step.
-fn optimizer(config: &TrainConfig, opened: &Opened, seed: u64) -> Result<AdamW> {
+fn optimizer(config: &TrainConfig, opened: &Opened, (seed, is_shared): (u64, bool)) -> Result<AdamW> {
     if let Some(folder) = config.scratch_folder() {
         make_folder("scratch_dir", &folder)?;
     }
-    let optimizer = AdamW::with_options(config.recipe.adam, config.state_options(seed))?;
+    let optimizer = AdamW::with_options(config.recipe.adam, config.state_options(seed, (&opened.device, is_shared)))?;
     if config.param_offload != Offload::Disk {
         return Ok(optimizer);
     }

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use cogview4_model::{CogView4Transformer, memory::peak_resident_bytes};
+use cogview4_model::{
+    CogView4Transformer, CogView4TransformerConfig, ComputeDtype,
+    activations::{ActivationSettings, SequenceLengths},
+    memory::peak_resident_bytes,
+};
 
 use super::{Trainer, turns::Turn};
 use crate::{
@@ -11,11 +15,13 @@ use crate::{
     error::{Result, TrainError},
     metrics::{ProcessMetrics, StepMetrics},
     optimizer::Gradients,
-    samples::Loader,
+    samples::{Loader, MicroBatch},
     schedule::order::Sample,
     step::{GradientSink, UpdateAtOnce, Updated, dump, forward_backward},
 };
 
+/// Forward passes that a forward and a backward pass are worth.
+const MODEL_PASSES: f64 = 3.0;
 /// What may be no finite number.
 const LOSS: &str = "the loss is";
 const NORM: &str = "the norm of the gradients is";
@@ -30,6 +36,8 @@ struct Passed {
     updated: Option<Updated>,
     /// Time that was waited for samples, and that forward and backward passes took.
     took: [Duration; 3],
+    /// Floating-point operations of the forward passes.
+    flops: f64,
     exchanged: ExchangeTimes,
 }
 
@@ -40,7 +48,8 @@ impl Trainer {
         let (recipe, number) = (self.config.recipe.clone(), self.step + 1);
         let lr = recipe.schedule.at(self.step, self.total_steps);
         let samples = self.order.step(self.step);
-        let Passed { model, loss, gradients, updated, took, exchanged } = self.pass(loader, &samples, (number, lr))?;
+        let Passed { model, loss, gradients, updated, took, flops, exchanged } =
+            self.pass(loader, &samples, (number, lr))?;
         let loss = self.group.sum("the loss", loss);
         self.check_finite(loss.is_finite(), LOSS, (loss, None))?;
         let (model, updated, gathered) = match updated {
@@ -54,6 +63,8 @@ impl Trainer {
         self.step = number;
         self.last_norm = recipe.optimizer_in_backward.then_some(updated.grad_norm as f32);
         let [waited, forward, backward] = took.map(|took| took.as_secs_f64());
+        let flops = MODEL_PASSES * self.group.sum("what was computed", flops);
+        let (seconds, peak_flops) = (start.elapsed().as_secs_f64(), self.peak_flops());
         Ok(StepMetrics {
             step: number,
             loss,
@@ -61,7 +72,9 @@ impl Trainer {
             grad_norm: updated.grad_norm,
             loss_z: None,
             grad_norm_z: None,
-            samples_per_second: samples.len() as f64 / start.elapsed().as_secs_f64(),
+            samples_per_second: samples.len() as f64 / seconds,
+            mfu: peak_flops.map(|peak| flops / seconds / peak),
+            peak_flops,
             peak_memory_bytes: peak_resident_bytes(),
             anon_memory_bytes: self.memory.peak(),
             data_seconds: waited,
@@ -89,6 +102,13 @@ impl Trainer {
         let newest = newest.map(|(step, _)| format!("checkpoint-{step}"));
         let diverged = TrainError::Diverged { step: self.step + 1, what, loss, grad_norm, newest };
         self.group.agree("a step that diverged", Err(diverged))
+    }
+
+    /// The peak of all devices together, where it is known.
+    fn peak_flops(&self) -> Option<f64> {
+        let given = self.config.peak_tflops.map(|tera| tera * 1e12);
+        let of_one = given.or_else(|| self.config.device.peak_flops(self.config.recipe.compute_dtype))?;
+        Some(of_one * self.group.size() as f64)
     }
 
     /// What is measured where several processes train together.
@@ -138,11 +158,15 @@ impl Trainer {
         let mut exchange = self.begin_exchange();
         let own_memory = self.gradient_memory.as_ref().filter(|_| exchange.is_none());
         let mut passed = Passed {
-            gradients: Gradients::kept_in(own_memory),
+            gradients: match self.optimizer.is_on_device() {
+                true => Gradients::on_device(),
+                false => Gradients::kept_in(own_memory),
+            },
             model: self.model.take().expect("invariant: there between steps"),
             loss: 0.0,
             updated: None,
             took: [Duration::ZERO; 3],
+            flops: 0.0,
             exchanged: ExchangeTimes::default(),
         };
         for (index, Turn { samples: micro, weight, round, is_last }) in self.turns(samples).into_iter().enumerate() {
@@ -156,6 +180,7 @@ impl Trainer {
                 micro.iter().map(|&sample| loader.next(sample, &self.packed.encoder)).collect::<Result<Vec<_>>>()?;
             passed.took[0] += start.elapsed();
             let batch = self.batch_maker().make(&encoded);
+            passed.flops += forward_flops(passed.model.config(), &batch, recipe.compute_dtype);
             // Gradients are complete with the last micro-batch.
             let clip = (recipe.max_grad_norm, self.last_norm.map(f64::from));
             let update = match recipe.optimizer_in_backward && is_last {
@@ -180,4 +205,15 @@ impl Trainer {
         }
         Ok(passed)
     }
+}
+
+/// Floating-point operations of a forward pass.
+fn forward_flops(config: &CogView4TransformerConfig, batch: &MicroBatch, dtype: ComputeDtype) -> f64 {
+    let ([batch_size, _, height, width], patch) = (batch.noisy.dims(), config.patch_size);
+    let lengths = SequenceLengths {
+        batch: batch_size,
+        seq_txt: batch.prompt_embeds.dims()[1],
+        seq_img: (height / patch) * (width / patch),
+    };
+    config.activations(lengths, ActivationSettings::new(dtype)).flops
 }

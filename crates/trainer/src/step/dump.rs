@@ -30,7 +30,7 @@ pub(crate) fn dump(path: &Path, batch: &MicroBatch, output: &StepOutput) -> Resu
         ("original_size", pairs(|sizes| sizes.original_size)),
         ("target_size", pairs(|sizes| sizes.target_size)),
         ("crop", pairs(|sizes| sizes.crop_coords)),
-        ("model_output", output.model_output.clone()),
+        ("model_output", data(&output.model_output)),
         ("loss", TensorData::new(vec![output.loss as f32], [1])),
     ];
     Ok(save_tensors(path, tensors)?)

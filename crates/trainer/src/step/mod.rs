@@ -37,7 +37,7 @@ pub(crate) fn forward_backward(
         let weights = Tensor::<2>::from_data(weights, &output.device());
         let loss = (squares(output.clone(), target) * weights).mean();
         let value = f64::from(loss.clone().into_scalar::<f32>());
-        (loss, StepOutput { loss: value, model_output: output.inner().into_data(), forward: start.elapsed() })
+        (loss, StepOutput { loss: value, model_output: output.inner(), forward: start.elapsed() })
     };
     let inputs = inputs(&model, batch, dtype).from_inner();
     if recompute {

@@ -8,7 +8,7 @@ use cogview4_model::CogView4Transformer;
 use crate::{
     distributed::{Exchange, Round},
     error::Result,
-    optimizer::{AdamW, Gradients, Norms, block_prefix},
+    optimizer::{AdamW, AllFinite, Gradients, Norms, block_prefix},
 };
 
 /// Takes gradients, part of the model by part.
@@ -33,7 +33,7 @@ pub(crate) struct UpdateAtOnce<'a> {
     /// Of what was updated.
     norms: Norms,
     /// Whether all that was updated is finite.
-    is_finite: bool,
+    finite: AllFinite,
     took: Duration,
 }
 
@@ -99,21 +99,21 @@ impl<'a> UpdateAtOnce<'a> {
             max_grad_norm,
             last_norm,
             norms: Norms::default(),
-            is_finite: true,
+            finite: AllFinite::default(),
             took: Duration::ZERO,
         }
     }
 
     pub(crate) fn finish(self) -> Updated {
-        Updated { grad_norm: self.norms.joint(), is_finite: self.is_finite, took: self.took }
+        Updated { grad_norm: self.norms.joint(), is_finite: self.finite.is_finite(), took: self.took }
     }
 
     fn step<M: Module>(&mut self, prefix: &str, part: M, mut gradients: Gradients) -> Result<M> {
         let (start, own) = (Instant::now(), gradients.norms());
         gradients.scale_to(self.max_grad_norm, self.last_norm.unwrap_or_else(|| own.joint()));
         self.norms.add(own);
-        let (part, is_finite) = self.optimizer.step_part(self.number, self.learning_rate, prefix, part, gradients)?;
-        self.is_finite &= is_finite;
+        let (part, finite) = self.optimizer.step_part(self.number, self.learning_rate, prefix, part, gradients)?;
+        self.finite.and(finite);
         self.took += start.elapsed();
         Ok(part)
     }

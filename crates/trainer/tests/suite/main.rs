@@ -23,6 +23,7 @@ mod processes;
 mod push;
 mod resume;
 mod saving;
+mod speed;
 mod stopping;
 mod support;
 mod validation;

@@ -87,7 +87,7 @@ pub(super) fn backward<B: Backend>(
 #[cfg_attr(not(any(feature = "flex", feature = "libtorch")), expect(unused_variables, reason = "no kernel is there"))]
 pub(in crate::ops) fn adds_bias(input: &Tensor<2>) -> bool {
     #[cfg(any(feature = "flex", feature = "libtorch"))]
-    return super::rows::is_served(input) && super::host::products::is_served(input.dtype());
+    return super::serves_values(input) && super::host::products::is_served(input.dtype());
     #[cfg(not(any(feature = "flex", feature = "libtorch")))]
     return false;
 }

@@ -9,14 +9,11 @@
 
 mod attention;
 mod autodiff;
-#[cfg(feature = "libtorch")]
-mod borrowed;
-#[cfg(any(feature = "flex", feature = "libtorch"))]
-#[macro_use]
-mod host;
 #[cfg(feature = "flex")]
 mod flex;
 mod gelu;
+#[cfg(any(feature = "flex", feature = "libtorch"))]
+mod host;
 #[cfg(feature = "libtorch")]
 mod libtorch;
 mod linear;
@@ -27,11 +24,13 @@ mod rows;
 #[cfg(any(feature = "flex", feature = "libtorch"))]
 mod simd;
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 #[cfg(feature = "libtorch")]
 use burn::tensor::AllocationProperty;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 
-use crate::device::{is_flex, is_libtorch};
+use crate::device::{is_flex, is_libtorch, is_libtorch_cpu};
 
 pub(super) use attention::attention;
 pub(super) use gelu::gelu_tanh;
@@ -48,17 +47,38 @@ pub(super) fn shares_heads(query: &Tensor<4>) -> bool {
     is_flex(&query.device()) && query.dtype() != DType::F64 && !query.device().is_autodiff()
 }
 
-/// Whether the device's tensors are in memory that our kernels, or libtorch's for its CPU, work on.
-pub(super) fn reaches_memory(device: &Device) -> bool {
+/// Whether the attention of a device that records nothing is ours: of libtorch too, whose own takes a mask for what is
+/// seen and which Burn hands one of what is hidden.
+pub(super) fn serves_attention(device: &Device) -> bool {
     is_flex(device) || is_libtorch(device)
+}
+
+/// Whether our kernels compute with this tensor: they reach its values, and are of that type.
+fn serves_values<const D: usize>(tensor: &Tensor<D>) -> bool {
+    let device = tensor.device();
+    let reaches = is_flex(&device) || is_libtorch_cpu(&device) && has_host_kernels();
+    reaches && matches!(tensor.dtype(), DType::F32 | DType::BF16)
+}
+
+/// Whether our kernels are taken on libtorch's CPU.
+static HOST_KERNELS: AtomicBool = AtomicBool::new(true);
+
+/// Lets this process take libtorch's own operations on its CPU, as on its other devices, or our kernels again: for
+/// measurements and tests of what is called there.
+pub fn set_host_kernels(are_taken: bool) {
+    HOST_KERNELS.store(are_taken, Ordering::Relaxed);
+}
+
+fn has_host_kernels() -> bool {
+    HOST_KERNELS.load(Ordering::Relaxed)
 }
 
 /// Floating-point values as a tensor. Those that lie where they may stay, such as in the map of a file, are not copied
 /// where the backend computes on the host's memory. The device is not one that records gradients.
 pub(crate) fn tensor_of<const D: usize>(data: TensorData, device: &Device) -> Tensor<D> {
     #[cfg(feature = "libtorch")]
-    if is_libtorch(device) && data.bytes().property() == AllocationProperty::File {
-        return borrowed::borrowed(data, device);
+    if is_libtorch_cpu(device) && data.bytes().property() == AllocationProperty::File {
+        return libtorch::borrowed(data, device);
     }
     let dtype = data.dtype();
     // flex takes the memory over as it is.
@@ -68,5 +88,5 @@ pub(crate) fn tensor_of<const D: usize>(data: TensorData, device: &Device) -> Te
 /// Gives memory back that no tensor borrows any more, where that has to be looked for.
 pub(crate) fn forget_returned() {
     #[cfg(feature = "libtorch")]
-    borrowed::forget_returned();
+    libtorch::forget_returned();
 }

@@ -23,7 +23,7 @@ pub(super) trait QuantizedOps: Backend {
 #[cfg_attr(not(any(feature = "flex", feature = "libtorch")), expect(unused_variables, reason = "no kernel is there"))]
 pub(in crate::ops) fn serves_quantized<const D: usize>(input: &Tensor<D>) -> bool {
     #[cfg(any(feature = "flex", feature = "libtorch"))]
-    return super::rows::is_served(input)
+    return super::serves_values(input)
         && !input.device().is_autodiff()
         && super::host::products::serves_quantized(input.dtype())
         && !input.dims().contains(&0);

@@ -1,4 +1,5 @@
-//! Norms, modulations and SiLU, row by row: kernels with a backward of their own where a backend brings them.
+//! Norms, modulations and SiLU, row by row: kernels with a backward of their own where a backend brings them. Backwards
+//! have no graph of their own: there are first derivatives only.
 
 #![cfg_attr(
     not(any(feature = "flex", feature = "libtorch")),
@@ -15,13 +16,13 @@ use burn::{
     tensor::{DType, Tensor},
 };
 
-use super::{
-    autodiff::{inner, record},
-    reaches_memory,
+use super::autodiff::{inner, record};
+use crate::{
+    device::{is_flex, is_libtorch},
+    ops::RotaryTable,
 };
-use crate::ops::RotaryTable;
 
-/// The kernels that a backend brings, each with its backward.
+/// The kernels that a backend brings.
 #[backend_extension(Autodiff, Flex: cfg(feature = "flex"), LibTorch: cfg(feature = "libtorch"))]
 pub(super) trait RowOps: Backend {
     fn fused_modulate(
@@ -30,60 +31,55 @@ pub(super) trait RowOps: Backend {
         shift: FloatTensor<Self>,
         eps: f64,
     ) -> FloatTensor<Self>;
-    /// Gradients of input, scale and shift.
-    fn fused_modulate_backward(
-        input: FloatTensor<Self>,
-        scale: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        eps: f64,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
     fn fused_gated_add(
         residual: FloatTensor<Self>,
         output: FloatTensor<Self>,
         gate: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
-    /// Gradients of output and gate; that of the residual is the gradient itself.
-    fn fused_gated_add_backward(
-        output: FloatTensor<Self>,
-        gate: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>);
     fn fused_norm_rotate(
         input: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
         eps: f64,
     ) -> FloatTensor<Self>;
-    fn fused_norm_rotate_backward(
-        input: FloatTensor<Self>,
-        cos: FloatTensor<Self>,
-        sin: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        eps: f64,
-    ) -> FloatTensor<Self>;
     fn fused_silu(input: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn fused_silu_backward(input: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
-/// Forward as the backend beneath does it; one step on the graph. Backwards have no graph of their own.
-impl<B: RowOps, C: CheckpointStrategy> RowOps for Autodiff<B, C> {
+/// Their backwards, and forwards that leave behind what those read.
+pub(super) trait RecordedRowOps: RowOps {
+    /// What a norm leaves behind.
+    type Norm: Clone + Send + std::fmt::Debug + 'static;
+
+    /// Of input, scale and shift.
+    fn recorded_modulate(inputs: [FloatTensor<Self>; 3], eps: f64) -> (FloatTensor<Self>, Self::Norm);
+
+    /// Gradients of input, scale and shift.
+    fn modulate_gradients(norm: Self::Norm, grad: FloatTensor<Self>) -> [FloatTensor<Self>; 3];
+
+    /// Of input, cosines and sines.
+    fn recorded_norm_rotate(inputs: [FloatTensor<Self>; 3], eps: f64) -> (FloatTensor<Self>, Self::Norm);
+
+    /// The gradient of the input.
+    fn norm_rotate_gradient(norm: Self::Norm, grad: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// Gradients of output and gate; that of the residual is the gradient itself.
+    fn gated_add_gradients(inputs: [FloatTensor<Self>; 2], grad: FloatTensor<Self>) -> [FloatTensor<Self>; 2];
+
+    /// The gradient of the input.
+    fn silu_gradient(input: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// Forward as the backend beneath does it; one step on the graph.
+impl<B: RecordedRowOps, C: CheckpointStrategy> RowOps for Autodiff<B, C> {
     fn fused_modulate(
         input: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
         eps: f64,
     ) -> FloatTensor<Self> {
-        let [x, s, b] = [&input, &scale, &shift].map(inner::<B, C>);
-        let output = B::fused_modulate(x.clone(), s.clone(), b, eps);
-        record::<B, C, _, 3>(
-            &[input, scale, shift],
-            output,
-            || (x, s, eps),
-            |(x, s, eps), grad| {
-                let (input, scale, shift) = B::fused_modulate_backward(x, s, grad, eps);
-                [input, scale, shift]
-            },
-        )
+        let inputs = [input, scale, shift];
+        let (output, norm) = B::recorded_modulate(inputs.each_ref().map(inner::<B, C>), eps);
+        record::<B, C, _, 3>(&inputs, output, || norm, B::modulate_gradients)
     }
 
     fn fused_gated_add(
@@ -96,9 +92,9 @@ impl<B: RowOps, C: CheckpointStrategy> RowOps for Autodiff<B, C> {
         record::<B, C, _, 3>(
             &[residual, output, gate],
             sum,
-            || (o, g),
-            |(o, g), grad| {
-                let (output, gate) = B::fused_gated_add_backward(o, g, grad.clone());
+            || [o, g],
+            |saved, grad| {
+                let [output, gate] = B::gated_add_gradients(saved, grad.clone());
                 [grad, output, gate]
             },
         )
@@ -110,57 +106,21 @@ impl<B: RowOps, C: CheckpointStrategy> RowOps for Autodiff<B, C> {
         sin: FloatTensor<Self>,
         eps: f64,
     ) -> FloatTensor<Self> {
-        let [x, c, s] = [&input, &cos, &sin].map(inner::<B, C>);
-        let output = B::fused_norm_rotate(x.clone(), c.clone(), s.clone(), eps);
-        record::<B, C, _, 1>(
-            &[input],
-            output,
-            || (x, c, s, eps),
-            |(x, c, s, eps), grad| [B::fused_norm_rotate_backward(x, c, s, grad, eps)],
-        )
+        let (output, norm) = B::recorded_norm_rotate([&input, &cos, &sin].map(inner::<B, C>), eps);
+        record::<B, C, _, 1>(&[input], output, || norm, |norm, grad| [B::norm_rotate_gradient(norm, grad)])
     }
 
     fn fused_silu(input: FloatTensor<Self>) -> FloatTensor<Self> {
         let x = inner::<B, C>(&input);
         let output = B::fused_silu(x.clone());
-        record::<B, C, _, 1>(&[input], output, || x, |x, grad| [B::fused_silu_backward(x, grad)])
-    }
-
-    fn fused_modulate_backward(
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: f64,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        unreachable!("invariant: first derivatives only")
-    }
-
-    fn fused_gated_add_backward(
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        unreachable!("invariant: first derivatives only")
-    }
-
-    fn fused_norm_rotate_backward(
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: FloatTensor<Self>,
-        _: f64,
-    ) -> FloatTensor<Self> {
-        unreachable!("invariant: first derivatives only")
-    }
-
-    fn fused_silu_backward(_: FloatTensor<Self>, _: FloatTensor<Self>) -> FloatTensor<Self> {
-        unreachable!("invariant: first derivatives only")
+        record::<B, C, _, 1>(&[input], output, || x, |x, grad| [B::silu_gradient(x, grad)])
     }
 }
 
-/// Whether the kernels serve this tensor: its values are in memory that the CPU reaches.
-pub(super) fn is_served<const D: usize>(tensor: &Tensor<D>) -> bool {
-    reaches_memory(&tensor.device()) && matches!(tensor.dtype(), DType::F32 | DType::BF16)
+/// Whether kernels serve this tensor: ours, where its values are in memory that the CPU reaches, or libtorch's.
+fn is_served<const D: usize>(tensor: &Tensor<D>) -> bool {
+    let device = tensor.device();
+    (is_flex(&device) || is_libtorch(&device)) && matches!(tensor.dtype(), DType::F32 | DType::BF16)
 }
 
 /// See [`ops::modulate`](crate::ops::modulate).

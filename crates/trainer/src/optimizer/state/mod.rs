@@ -2,8 +2,10 @@
 //! computed with in a narrower type, its master. All of it exists once, in memory or on disk.
 
 mod codes;
+mod device;
 mod lease;
 mod moment;
+mod store;
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -22,6 +24,7 @@ pub(crate) use codes::BLOCK;
 pub(crate) use lease::{Lease, Values};
 pub(crate) use moment::StoredMoment;
 pub(super) use moment::moment_layouts;
+pub(super) use store::Store;
 
 /// Names of the two moments, as in PyTorch's optimiser.
 pub(crate) const MOMENTS: [&str; 2] = ["exp_avg", "exp_avg_sq"];

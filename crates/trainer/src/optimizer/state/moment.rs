@@ -33,6 +33,19 @@ pub(crate) enum StoredMoment {
     Codes { codes: Vec<u8>, scales: Vec<f32> },
 }
 
+impl StoredMoment {
+    pub(super) fn into_floats(self, table: &'static CodeTable) -> Vec<f32> {
+        match self {
+            Self::Full(values) => values,
+            Self::Codes { mut codes, mut scales } => {
+                let (kept, mut wide) = (Codes { table, codes: &mut codes, scales: &mut scales }, Vec::new());
+                kept.read_to(&mut wide);
+                wide
+            }
+        }
+    }
+}
+
 impl Moment {
     /// Zeros, for some values of a parameter.
     pub(super) fn new(memory: &mut Memory, extent: &Extent, use_8bit: bool) -> Result<Self> {
@@ -70,12 +83,7 @@ impl Moment {
             (Self::Codes { codes, scales }, StoredMoment::Full(values)) => {
                 Codes { table, codes: codes.bytes_mut()?, scales: scales.floats_mut()? }.write(&values);
             }
-            (Self::Full(values), StoredMoment::Full(from)) => values.floats_mut()?.copy_from_slice(&from),
-            (Self::Full(values), StoredMoment::Codes { mut codes, mut scales }) => {
-                let (kept, mut wide) = (Codes { table, codes: &mut codes, scales: &mut scales }, Vec::new());
-                kept.read_to(&mut wide);
-                values.floats_mut()?.copy_from_slice(&wide);
-            }
+            (Self::Full(values), stored) => values.floats_mut()?.copy_from_slice(&stored.into_floats(table)),
         }
         Ok(())
     }

@@ -18,6 +18,8 @@ fn metrics(step: usize) -> StepMetrics {
         loss_z: None,
         grad_norm_z: None,
         samples_per_second: 2.0,
+        mfu: None,
+        peak_flops: None,
         peak_memory_bytes: 1 << 30,
         anon_memory_bytes: 3 << 28,
         data_seconds: 0.0,

@@ -37,6 +37,8 @@ fn a_file_holds_what_was_written() {
         loss_z: None,
         grad_norm_z: None,
         samples_per_second: 8.0,
+        mfu: None,
+        peak_flops: None,
         peak_memory_bytes: 1,
         anon_memory_bytes: 1,
         data_seconds: 0.0,

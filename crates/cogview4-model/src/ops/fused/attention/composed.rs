@@ -2,9 +2,10 @@
 
 use burn::{
     backend::{Backend, TensorMetadata, tensor::FloatTensor},
-    tensor::{Shape, Slice, TensorData},
+    tensor::{Slice, TensorData},
 };
 
+use super::Saved;
 use crate::ops::fused::precision::{cast, wide};
 
 /// Query rows whose scores are held at a time.
@@ -17,22 +18,28 @@ pub(in crate::ops::fused) fn attention<B: Backend>(
     value: FloatTensor<B>,
     bias: FloatTensor<B>,
     is_causal: bool,
-) -> (FloatTensor<B>, FloatTensor<B>) {
+) -> FloatTensor<B> {
     let scores = Scores::<B>::new(&query, key, bias, is_causal);
-    let (mut outputs, mut sums) = (Vec::new(), Vec::new());
-    for first in (0..scores.seq_query).step_by(QUERY_ROWS) {
-        let (weights, logsumexp) = scores.weights(&query, first);
-        outputs.push(B::float_matmul(cast::<B>(weights, value.dtype()), value.clone()));
-        sums.push(logsumexp);
-    }
-    (B::float_cat(outputs, 2), B::float_cat(sums, 2))
+    let block = |first| B::float_matmul(cast::<B>(scores.weights(&query, first), value.dtype()), value.clone());
+    B::float_cat((0..scores.seq_query).step_by(QUERY_ROWS).map(block).collect(), 2)
 }
 
-/// See [`AttentionOps`](super::AttentionOps).
-pub(in crate::ops::fused) fn attention_backward<B: Backend>(
-    [grad, query, key, value, bias, output]: [FloatTensor<B>; 6],
+/// See [`RecordedAttentionOps`](super::RecordedAttentionOps).
+pub(in crate::ops::fused) fn recorded_attention<B: Backend>(
+    [query, key, value]: [FloatTensor<B>; 3],
+    bias: FloatTensor<B>,
     is_causal: bool,
-) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
+) -> (FloatTensor<B>, Saved<FloatTensor<B>>) {
+    let output = attention::<B>(query.clone(), key.clone(), value.clone(), bias.clone(), is_causal);
+    (output.clone(), Saved { query, key, value, bias, is_causal, output, logsumexp: None })
+}
+
+/// See [`RecordedAttentionOps`](super::RecordedAttentionOps).
+pub(in crate::ops::fused) fn attention_gradients<B: Backend>(
+    saved: Saved<FloatTensor<B>>,
+    grad: FloatTensor<B>,
+) -> [FloatTensor<B>; 3] {
+    let Saved { query, key, value, bias, is_causal, output, .. } = saved;
     let dtype = query.dtype();
     let wide = wide(dtype);
     let scores = Scores::<B>::new(&query, key.clone(), bias, is_causal);
@@ -40,7 +47,7 @@ pub(in crate::ops::fused) fn attention_backward<B: Backend>(
     let zeros = || B::float_zeros(key_shape.clone(), &device, wide.into());
     let (mut queries, mut keys, mut values) = (Vec::new(), zeros(), zeros());
     for first in (0..scores.seq_query).step_by(QUERY_ROWS) {
-        let (weights, _) = scores.weights(&query, first);
+        let weights = scores.weights(&query, first);
         let [grad, output, query] = [&grad, &output, &query].map(|tensor| scores.rows(tensor, first));
         let of_values = B::float_matmul(B::float_swap_dims(cast::<B>(weights.clone(), dtype), 2, 3), grad.clone());
         values = B::float_add(values, cast::<B>(of_values, wide));
@@ -53,7 +60,7 @@ pub(in crate::ops::fused) fn attention_backward<B: Backend>(
         let of_keys = B::float_matmul(B::float_swap_dims(of_scores, 2, 3), query);
         keys = B::float_add(keys, cast::<B>(of_keys, wide));
     }
-    (B::float_cat(queries, 2), cast::<B>(keys, dtype), cast::<B>(values, dtype))
+    [B::float_cat(queries, 2), cast::<B>(keys, dtype), cast::<B>(values, dtype)]
 }
 
 /// What the scores of a block of queries follow from.
@@ -86,8 +93,8 @@ impl<B: Backend> Scores<B> {
         B::float_slice(tensor.clone(), &[all, all, Slice::from(first..end), all])
     }
 
-    /// Softmax of the scores of a block, and the logarithm of its denominator.
-    fn weights(&self, query: &FloatTensor<B>, first: usize) -> (FloatTensor<B>, FloatTensor<B>) {
+    /// Softmax of the scores of a block.
+    fn weights(&self, query: &FloatTensor<B>, first: usize) -> FloatTensor<B> {
         let block = self.rows(query, first);
         let wide = wide(query.dtype());
         let scores = cast::<B>(B::float_matmul(block, self.transposed_key.clone()), wide);
@@ -99,12 +106,9 @@ impl<B: Backend> Scores<B> {
             scores = B::float_add(scores, self.causal_bias(query, first));
         }
         let largest = B::float_max_dim(scores.clone(), 3);
-        let exponentials = B::float_exp(B::float_sub(scores, largest.clone()));
+        let exponentials = B::float_exp(B::float_sub(scores, largest));
         let sums = B::float_sum_dim(exponentials.clone(), 3);
-        let logsumexp = B::float_add(B::float_log(sums.clone()), largest);
-        let shape = logsumexp.shape();
-        let logsumexp = B::float_reshape(logsumexp, Shape::from([shape[0], shape[1], shape[2]]));
-        (B::float_div(exponentials, sums), logsumexp)
+        B::float_div(exponentials, sums)
     }
 
     /// Hides what lies behind each row: the last row sees all keys.

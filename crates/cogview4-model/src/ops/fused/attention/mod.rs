@@ -24,8 +24,6 @@ use super::autodiff::{inner, record};
     Fusion: cfg(any(feature = "cuda", feature = "wgpu"))
 )]
 pub(super) trait AttentionOps: Backend {
-    /// The output, and the logarithm of the sum of the exponentials of each row's scores, `[B, N, S]`, for those
-    /// backwards that read it.
     #[fusion(default)]
     fn fused_attention(
         query: FloatTensor<Self>,
@@ -33,55 +31,96 @@ pub(super) trait AttentionOps: Backend {
         value: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         is_causal: bool,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+    ) -> FloatTensor<Self> {
         composed::attention::<Self>(query, key, value, bias, is_causal)
     }
+}
+
+/// Its backward, and the forward that leaves behind what that reads.
+pub(super) trait RecordedAttentionOps: AttentionOps {
+    type Saved: Clone + Send + std::fmt::Debug + 'static;
+
+    /// Of query, key and value.
+    fn recorded_attention(
+        inputs: [FloatTensor<Self>; 3],
+        bias: FloatTensor<Self>,
+        is_causal: bool,
+    ) -> (FloatTensor<Self>, Self::Saved);
 
     /// Gradients of query, key and value.
-    #[fusion(default)]
-    #[allow(clippy::too_many_arguments, reason = "the dispatch takes no structs")]
-    fn fused_attention_backward(
-        grad: FloatTensor<Self>,
-        query: FloatTensor<Self>,
-        key: FloatTensor<Self>,
-        value: FloatTensor<Self>,
-        bias: FloatTensor<Self>,
-        output: FloatTensor<Self>,
-        logsumexp: FloatTensor<Self>,
-        is_causal: bool,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-        let _ = logsumexp;
-        composed::attention_backward::<Self>([grad, query, key, value, bias, output], is_causal)
-    }
+    fn attention_gradients(saved: Self::Saved, grad: FloatTensor<Self>) -> [FloatTensor<Self>; 3];
+}
+
+/// What a backward reads that computes blocks of scores again.
+#[derive(Debug, Clone)]
+pub(super) struct Saved<T> {
+    pub query: T,
+    pub key: T,
+    pub value: T,
+    pub bias: T,
+    pub is_causal: bool,
+    pub output: T,
+    /// The logarithm of the sum of the exponentials of each row's scores, `[B, N, S]`; those that do not read it have none.
+    pub logsumexp: Option<T>,
 }
 
 /// CubeCL fuses what the default is composed of.
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
-impl AttentionOps for burn_cubecl::CubeBackend {}
+mod cube {
+    use burn::backend::{Fusion, fusion::FusionBackend};
+    use burn_cubecl::CubeBackend;
 
-impl<B: AttentionOps, C: CheckpointStrategy> AttentionOps for Autodiff<B, C> {
+    use super::*;
+
+    impl AttentionOps for CubeBackend {}
+
+    impl RecordedAttentionOps for CubeBackend {
+        type Saved = Saved<FloatTensor<Self>>;
+
+        fn recorded_attention(
+            inputs: [FloatTensor<Self>; 3],
+            bias: FloatTensor<Self>,
+            is_causal: bool,
+        ) -> (FloatTensor<Self>, Self::Saved) {
+            composed::recorded_attention::<Self>(inputs, bias, is_causal)
+        }
+
+        fn attention_gradients(saved: Self::Saved, grad: FloatTensor<Self>) -> [FloatTensor<Self>; 3] {
+            composed::attention_gradients::<Self>(saved, grad)
+        }
+    }
+
+    impl<B: FusionBackend> RecordedAttentionOps for Fusion<B>
+    where
+        Self: AttentionOps,
+    {
+        type Saved = Saved<FloatTensor<Self>>;
+
+        fn recorded_attention(
+            inputs: [FloatTensor<Self>; 3],
+            bias: FloatTensor<Self>,
+            is_causal: bool,
+        ) -> (FloatTensor<Self>, Self::Saved) {
+            composed::recorded_attention::<Self>(inputs, bias, is_causal)
+        }
+
+        fn attention_gradients(saved: Self::Saved, grad: FloatTensor<Self>) -> [FloatTensor<Self>; 3] {
+            composed::attention_gradients::<Self>(saved, grad)
+        }
+    }
+}
+
+impl<B: RecordedAttentionOps, C: CheckpointStrategy> AttentionOps for Autodiff<B, C> {
     fn fused_attention(
         query: FloatTensor<Self>,
         key: FloatTensor<Self>,
         value: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         is_causal: bool,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let [q, k, v, bias] = [&query, &key, &value, &bias].map(inner::<B, C>);
-        let (output, logsumexp) = B::fused_attention(q.clone(), k.clone(), v.clone(), bias.clone(), is_causal);
-        let state = ([q, k, v, bias, output.clone(), logsumexp.clone()], is_causal);
-        let recorded = record::<B, C, _, 3>(
-            &[query, key, value],
-            output,
-            || state,
-            |(saved, is_causal), grad| {
-                let [query, key, value, bias, output, logsumexp] = saved;
-                let (query, key, value) =
-                    B::fused_attention_backward(grad, query, key, value, bias, output, logsumexp, is_causal);
-                [query, key, value]
-            },
-        );
-        (recorded, <Self as burn::backend::AutodiffBackend>::from_inner(logsumexp))
+    ) -> FloatTensor<Self> {
+        let (inputs, bias) = ([query, key, value], inner::<B, C>(&bias));
+        let (output, saved) = B::recorded_attention(inputs.each_ref().map(inner::<B, C>), bias, is_causal);
+        record::<B, C, _, 3>(&inputs, output, || saved, B::attention_gradients)
     }
 }
 
@@ -95,6 +134,5 @@ pub(in crate::ops) fn attention(
 ) -> Tensor<4> {
     let bias = bias.unwrap_or_else(|| Tensor::zeros([1; 4], (&query.device(), query.dtype())));
     let [query, key, value, bias] = [query, key, value, bias].map(Tensor::into_dispatch);
-    let (output, _) = <Dispatch as AttentionOps>::fused_attention(query, key, value, bias, is_causal);
-    Tensor::from_dispatch(output)
+    Tensor::from_dispatch(<Dispatch as AttentionOps>::fused_attention(query, key, value, bias, is_causal))
 }

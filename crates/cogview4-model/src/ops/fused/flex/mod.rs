@@ -4,20 +4,20 @@ mod attention;
 mod elementwise;
 
 use burn::{
-    backend::{Flex, flex::FlexTensor, tensor::FloatTensor},
+    backend::{Flex, flex::FlexTensor},
     tensor::{Bytes, DType, Shape},
 };
 use burn_flex::Layout;
 use half::bf16;
 
 use super::{
-    attention::{AttentionOps, composed},
+    attention::{AttentionOps, RecordedAttentionOps, Saved, composed},
     gelu::{self, GeluOps},
     host::{self, HostTensor, Value},
     linear::{self, LinearOps},
     precision::cast,
     quantized::QuantizedOps,
-    rows::RowOps,
+    rows::{RecordedRowOps, RowOps},
     simd,
 };
 use crate::ops::QuantizedMatrix;
@@ -53,40 +53,47 @@ impl AttentionOps for Flex {
         value: FlexTensor,
         bias: FlexTensor,
         is_causal: bool,
-    ) -> (FlexTensor, FlexTensor) {
-        let dtype = query.dtype();
-        if dtype == DType::F64 {
-            return composed::attention::<Self>(query, key, value, bias, is_causal);
+    ) -> FlexTensor {
+        match query.dtype() {
+            DType::F64 => composed::attention::<Self>(query, key, value, bias, is_causal),
+            _ => attention_with_sums([query, key, value], bias, is_causal).0,
         }
-        let bias = elementwise::widened(bias);
-        if dtype == DType::BF16 {
-            let tensors = [query, key, value].map(|tensor| tensor.contiguous());
-            return attention::attention::<bf16>(tensors.each_ref(), &bias, is_causal);
+    }
+}
+
+impl RecordedAttentionOps for Flex {
+    type Saved = Saved<FlexTensor>;
+
+    fn recorded_attention(inputs: [FlexTensor; 3], bias: FlexTensor, is_causal: bool) -> (FlexTensor, Self::Saved) {
+        if inputs[0].dtype() == DType::F64 {
+            return composed::recorded_attention::<Self>(inputs, bias, is_causal);
         }
-        let tensors = [query, key, value].map(elementwise::widened);
-        let (output, logsumexp) = attention::attention::<f32>(tensors.each_ref(), &bias, is_causal);
-        (elementwise::narrowed(output, dtype), logsumexp)
+        let (output, logsumexp) = attention_with_sums(inputs.clone(), bias.clone(), is_causal);
+        let ([query, key, value], logsumexp) = (inputs, Some(logsumexp));
+        (output.clone(), Saved { query, key, value, bias, is_causal, output, logsumexp })
     }
 
-    fn fused_attention_backward(
-        grad: FlexTensor,
-        query: FlexTensor,
-        key: FlexTensor,
-        value: FlexTensor,
-        bias: FlexTensor,
-        output: FlexTensor,
-        logsumexp: FlexTensor,
-        is_causal: bool,
-    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+    fn attention_gradients(saved: Self::Saved, grad: FlexTensor) -> [FlexTensor; 3] {
+        let Saved { query, key, value, bias, is_causal, output, logsumexp: Some(logsumexp) } = saved else {
+            return composed::attention_gradients::<Self>(saved, grad);
+        };
         let dtype = query.dtype();
-        if dtype == DType::F64 {
-            return composed::attention_backward::<Self>([grad, query, key, value, bias, output], is_causal);
-        }
         let saved = [grad, query, key, value, output, logsumexp].map(elementwise::widened);
         let gradients = attention::attention_backward(&saved, &elementwise::widened(bias), is_causal);
-        let [query, key, value] = gradients.map(|gradient| elementwise::narrowed(gradient, dtype));
-        (query, key, value)
+        gradients.map(|gradient| elementwise::narrowed(gradient, dtype))
     }
+}
+
+/// The output, and the logarithm of the sum of the exponentials of each row's scores.
+fn attention_with_sums(inputs: [FlexTensor; 3], bias: FlexTensor, is_causal: bool) -> (FlexTensor, FlexTensor) {
+    let (dtype, bias) = (inputs[0].dtype(), elementwise::widened(bias));
+    if dtype == DType::BF16 {
+        let tensors = inputs.map(|tensor| tensor.contiguous());
+        return attention::attention::<bf16>(tensors.each_ref(), &bias, is_causal);
+    }
+    let tensors = inputs.map(elementwise::widened);
+    let (output, logsumexp) = attention::attention::<f32>(tensors.each_ref(), &bias, is_causal);
+    (elementwise::narrowed(output, dtype), logsumexp)
 }
 
 impl GeluOps for Flex {
@@ -132,7 +139,17 @@ impl QuantizedOps for Flex {
 }
 
 impl RowOps for Flex {
-    host_ops!();
+    fn fused_modulate(input: FlexTensor, scale: FlexTensor, shift: FlexTensor, eps: f64) -> FlexTensor {
+        host::modulate(&input, &scale, &shift, eps as f32)
+    }
+
+    fn fused_gated_add(residual: FlexTensor, output: FlexTensor, gate: FlexTensor) -> FlexTensor {
+        host::gated_add(&residual, &output, &gate)
+    }
+
+    fn fused_norm_rotate(input: FlexTensor, cos: FlexTensor, sin: FlexTensor, eps: f64) -> FlexTensor {
+        host::norm_rotate(&input, &cos, &sin, eps as f32)
+    }
 
     fn fused_silu(input: FlexTensor) -> FlexTensor {
         match input.dtype() {
@@ -140,8 +157,32 @@ impl RowOps for Flex {
             _ => elementwise::map(input, simd::silu),
         }
     }
+}
 
-    fn fused_silu_backward(input: FlexTensor, grad: FlexTensor) -> FlexTensor {
+impl RecordedRowOps for Flex {
+    type Norm = host::Norm<FlexTensor>;
+
+    fn recorded_modulate(inputs: [FlexTensor; 3], eps: f64) -> (FlexTensor, Self::Norm) {
+        host::Norm::modulate(inputs, eps)
+    }
+
+    fn modulate_gradients(norm: Self::Norm, grad: FlexTensor) -> [FlexTensor; 3] {
+        norm.modulate_gradients(&grad)
+    }
+
+    fn recorded_norm_rotate(inputs: [FlexTensor; 3], eps: f64) -> (FlexTensor, Self::Norm) {
+        host::Norm::norm_rotate(inputs, eps)
+    }
+
+    fn norm_rotate_gradient(norm: Self::Norm, grad: FlexTensor) -> FlexTensor {
+        norm.norm_rotate_gradient(&grad)
+    }
+
+    fn gated_add_gradients([output, gate]: [FlexTensor; 2], grad: FlexTensor) -> [FlexTensor; 2] {
+        host::gated_add_backward(&output, &gate, &grad).into()
+    }
+
+    fn silu_gradient(input: FlexTensor, grad: FlexTensor) -> FlexTensor {
         match input.dtype() {
             DType::BF16 => host::multiply(&input, &grad, simd::silu_slope),
             _ => elementwise::multiply(&input, grad, simd::silu_slope),

@@ -10,6 +10,7 @@ mod backward;
 mod elementwise;
 #[cfg(target_arch = "x86_64")]
 mod matrix;
+mod norm;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod products;
 #[cfg(not(target_arch = "x86_64"))]
@@ -24,8 +25,9 @@ mod wide;
 use burn::tensor::{DType, Element};
 use half::bf16;
 
-pub(super) use backward::{gated_add_backward, modulate_backward, norm_rotate_backward};
+pub(super) use backward::gated_add_backward;
 pub(super) use elementwise::{map, multiply};
+pub(super) use norm::Norm;
 #[cfg(feature = "flex")]
 pub(super) use rows::TASK_VALUES;
 pub(super) use rows::{gated_add, modulate, norm_rotate};
@@ -108,64 +110,6 @@ fn rounded(value: f32) -> bf16 {
     let bits = value.to_bits();
     let nearest = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
     bf16::from_bits(if value.is_nan() { bf16::NAN.to_bits() } else { nearest as u16 })
-}
-
-/// The operations of [`RowOps`](super::rows::RowOps) that are kernels for every [`HostTensor`].
-macro_rules! host_ops {
-    () => {
-        fn fused_modulate(
-            input: FloatTensor<Self>,
-            scale: FloatTensor<Self>,
-            shift: FloatTensor<Self>,
-            eps: f64,
-        ) -> FloatTensor<Self> {
-            host::modulate(&input, &scale, &shift, eps as f32)
-        }
-
-        fn fused_modulate_backward(
-            input: FloatTensor<Self>,
-            scale: FloatTensor<Self>,
-            grad: FloatTensor<Self>,
-            eps: f64,
-        ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-            host::modulate_backward(&input, &scale, &grad, eps as f32)
-        }
-
-        fn fused_gated_add(
-            residual: FloatTensor<Self>,
-            output: FloatTensor<Self>,
-            gate: FloatTensor<Self>,
-        ) -> FloatTensor<Self> {
-            host::gated_add(&residual, &output, &gate)
-        }
-
-        fn fused_gated_add_backward(
-            output: FloatTensor<Self>,
-            gate: FloatTensor<Self>,
-            grad: FloatTensor<Self>,
-        ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-            host::gated_add_backward(&output, &gate, &grad)
-        }
-
-        fn fused_norm_rotate(
-            input: FloatTensor<Self>,
-            cos: FloatTensor<Self>,
-            sin: FloatTensor<Self>,
-            eps: f64,
-        ) -> FloatTensor<Self> {
-            host::norm_rotate(&input, &cos, &sin, eps as f32)
-        }
-
-        fn fused_norm_rotate_backward(
-            input: FloatTensor<Self>,
-            cos: FloatTensor<Self>,
-            sin: FloatTensor<Self>,
-            grad: FloatTensor<Self>,
-            eps: f64,
-        ) -> FloatTensor<Self> {
-            host::norm_rotate_backward(&input, &cos, &sin, &grad, eps as f32)
-        }
-    };
 }
 
 #[cfg(test)]

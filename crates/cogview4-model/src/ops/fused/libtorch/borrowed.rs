@@ -9,12 +9,12 @@ use burn::{
 
 /// A tensor beside `like` that shares the memory of `data`, of floating-point numbers.
 #[backend_extension(LibTorch)]
-pub(super) trait BorrowOps: Backend {
+pub(in crate::ops::fused) trait BorrowOps: Backend {
     fn borrowed(like: FloatTensor<Self>, data: TensorData) -> FloatTensor<Self>;
 }
 
 /// The values of a file as a tensor of libtorch's CPU, not copied.
-pub(super) fn borrowed<const D: usize>(data: TensorData, device: &Device) -> Tensor<D> {
+pub(in crate::ops::fused) fn borrowed<const D: usize>(data: TensorData, device: &Device) -> Tensor<D> {
     let like = Tensor::<1>::zeros([1], device).into_dispatch();
     Tensor::from_dispatch(<Dispatch as BorrowOps>::borrowed(like, data))
 }
@@ -56,7 +56,7 @@ impl BorrowOps for LibTorch {
 }
 
 /// Lets memory go that no tensor has any more.
-pub(super) fn forget_returned() {
+pub(in crate::ops::fused) fn forget_returned() {
     LENT.lock().unwrap_or_else(PoisonError::into_inner).retain(|(tensor, _)| is_shared(tensor));
 }
 
