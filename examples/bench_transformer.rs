@@ -8,7 +8,7 @@ use std::{process::ExitCode, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use cogview4::model::{CogView4TransformerConfig, ComputeDtype, DeviceSpec};
+use cogview4::model::{CogView4TransformerConfig, ComputeDtype, DeviceSpec, ops};
 use cogview4::trainer::bench::{TransformerBench, peak_memory_bytes};
 use cogview4_cli::run_main;
 
@@ -46,6 +46,9 @@ struct Cli {
     /// Number type of weights and activations
     #[arg(long, default_value = "float32")]
     dtype: ComputeDtype,
+    /// On libtorch's CPU, take its own operations where there are kernels of ours, as on a GPU
+    #[arg(long)]
+    library_kernels: bool,
     /// Timed runs
     #[arg(long, default_value_t = 3)]
     repeats: usize,
@@ -71,6 +74,7 @@ fn run(cli: Cli) -> Result<()> {
     for (flag, side) in [("--height", cli.height), ("--width", cli.width)] {
         ensure!(side > 0 && side.is_multiple_of(16), "{flag}: {side} is not a multiple of 16");
     }
+    ops::set_host_kernels(!cli.library_kernels);
     let config = CogView4TransformerConfig {
         num_layers: cli.num_layers,
         num_attention_heads: 32,

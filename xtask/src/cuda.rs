@@ -27,13 +27,20 @@ pub(crate) fn variables(target: &Path) -> Result<Vec<(&'static str, String)>> {
     fs::create_dir_all(folder.join("bin")).with_context(|| format!("creating {}", folder.display()))?;
     // Z3 comes as a path, of which the bundler would make a name of its own.
     let script = format!("#!/bin/sh\n{LLVM_CONFIG} \"$@\" | sed 's# /[^ ]*libz3.so##'\n");
-    fs::write(&program, script).with_context(|| format!("writing {}", program.display()))?;
+    write_once(&program, &script)?;
     #[cfg(unix)]
     fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .with_context(|| format!("making {} a program", program.display()))?;
-    let marker = folder.join(".tracel-llvm-installed");
-    fs::write(&marker, "").with_context(|| format!("writing {}", marker.display()))?;
+    write_once(&folder.join(".tracel-llvm-installed"), "")?;
     Ok(vec![("XDG_DATA_HOME", data.display().to_string()), ("CUDARC_CUDA_VERSION", CUDA_VERSION.into())])
+}
+
+/// Leaves a file alone that is as it should be: what is built from it is built again when it changes.
+fn write_once(path: &Path, text: &str) -> Result<()> {
+    if fs::read_to_string(path).is_ok_and(|found| found == text) {
+        return Ok(());
+    }
+    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
 /// The version that `Cargo.lock` has.

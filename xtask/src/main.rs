@@ -1,10 +1,11 @@
 //! Project tasks. `cargo xtask ci` runs all that must hold for every commit, `backends` the part of it that looks at
 //! backends, `memory` that at the peaks of three trainings, `kills` that at runs that are killed; `fuzz` gives all
-//! readers broken input; `libtorch` installs libtorch and prints what to export, `cuda` does so with LLVM; `loss-compare`
-//! holds two runs against each other.
+//! readers broken input; `libtorch` installs libtorch and prints what to export, `cuda` does so with LLVM;
+//! `gpu-kit` packs what a first run on a GPU needs; `loss-compare` holds two runs against each other.
 
 mod cuda;
 mod fuzz;
+mod gpu_kit;
 mod kills;
 mod loss_compare;
 mod memory;
@@ -45,13 +46,16 @@ const OTHERS: &[&str] = &[
 /// The reference, in the same Python as [`TORCH`].
 const REFERENCE: [&str; 2] = ["diffusers==0.42.1", "transformers==5.23.0"];
 
-/// All backends in one build: the CPUs whole, then the operations of CubeCL on Vulkan in software. `cuda` is linked, and
-/// says that there is no driver. Of the trainer, steps against PyTorch's.
-const CPUS: &str = "test -p cogview4 -p cogview4-trainer \
+/// All backends in one build, which takes the same packages and features in every call: the CPUs whole, then the
+/// operations of CubeCL on Vulkan in software. `cuda` is linked, and says that there is no driver. Of the trainer, steps
+/// against PyTorch's.
+const CPUS: &str = "test -p cogview4 -p cogview4-trainer -p cogview4-model \
                     --features cogview4/libtorch,cogview4/wgpu,cogview4/cuda --test backends --lib -- --skip wgpu";
 /// Libtorch as on a GPU: with its own operations where it has our kernels on the CPU.
-const LIBRARY: &str = "test -p cogview4 --features libtorch,wgpu,cuda --test backends -- libtorch";
-const WGPU: &str = "test -p cogview4 --features libtorch,wgpu,cuda --test backends -- wgpu:cpu --test-threads 1";
+const LIBRARY: &str = "test -p cogview4 -p cogview4-trainer -p cogview4-model \
+                       --features cogview4/libtorch,cogview4/wgpu,cogview4/cuda --test backends -- libtorch";
+const WGPU: &str = "test -p cogview4 -p cogview4-trainer -p cogview4-model \
+                    --features cogview4/libtorch,cogview4/wgpu,cogview4/cuda --test backends -- wgpu:cpu --test-threads 1";
 /// Each backend alone, without the default one: types only.
 const ALONE: &[&str] = &[
     "check -p cogview4 --no-default-features --features libtorch",
@@ -64,6 +68,7 @@ fn main() -> ExitCode {
         Some("ci") => ci(),
         Some("backends") => backends(),
         Some("libtorch") => libtorch().map(|variables| export(&variables)),
+        Some("gpu-kit") => gpu_kit::pack(std::env::args().nth(2).as_deref() == Some("--cpu")),
         Some("cuda") => target().and_then(|target| cuda::variables(&target)).map(|variables| export(&variables)),
         Some("memory") => memory::check(),
         Some("kills") => kill_runs(),
@@ -74,7 +79,7 @@ fn main() -> ExitCode {
     result.map_or_else(fail, |()| ExitCode::SUCCESS)
 }
 
-const USAGE: &str = "usage: cargo xtask ci | backends | memory | libtorch | cuda | loss-compare A B [--assert-equal] | \
+const USAGE: &str = "usage: cargo xtask ci | backends | memory | libtorch | cuda | gpu-kit [--cpu] | loss-compare A B [--assert-equal] | \
                      kills N [--power] [--out FILE] [--seed S] [--minutes M] | \
                      fuzz [TARGET..] [--minutes M] [--jobs N]";
 /// Kills that `ci` makes, and those that are losses of power.
@@ -158,13 +163,17 @@ fn backends() -> Result<()> {
 /// Installs libtorch from PyTorch's wheel into the target folder, unless it is there, and gives the variables that a
 /// build and a run need.
 fn libtorch() -> Result<Vec<(&'static str, String)>> {
-    let venv = target()?.join("libtorch");
-    let python = python()?;
+    torch_variables(&target()?.join("libtorch"), TORCH)
+}
+
+/// The same of a version of PyTorch, in a Python environment of its own.
+fn torch_variables(venv: &std::path::Path, torch: &str) -> Result<Vec<(&'static str, String)>> {
+    let python = venv.join("bin").join("python");
     let imports = || Command::new(&python).args(["-c", "import torch"]).stderr(Stdio::null()).status();
     if !imports().is_ok_and(|status| status.success()) {
-        eprintln!("== installing {TORCH} in {}", venv.display());
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", TORCH, "numpy", "setuptools"]))?;
+        eprintln!("== installing {torch} in {}", venv.display());
+        run(Command::new("python3").args(["-m", "venv"]).arg(venv))?;
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", torch, "numpy", "setuptools"]))?;
     }
     let folder = Command::new(&python)
         .args(["-c", "import os, torch; print(os.path.dirname(torch.__file__))"])

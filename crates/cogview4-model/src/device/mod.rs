@@ -89,7 +89,7 @@ impl DeviceSpec {
             #[cfg(feature = "libtorch")]
             Self::Libtorch | Self::LibtorchCuda(_) => self.open_libtorch()?,
             #[cfg(feature = "cuda")]
-            Self::Cuda(index) => Device::cuda(index),
+            Self::Cuda(index) => self.open_cuda(index)?,
             #[cfg(feature = "wgpu")]
             Self::Wgpu { cpu } => {
                 use burn::tensor::DeviceKind;
@@ -117,6 +117,17 @@ impl DeviceSpec {
         }
         let reason = format!("libtorch sees {count} CUDA devices: is the driver there, and libtorch one with CUDA?");
         Err(device_error(&self.to_string(), &reason))
+    }
+
+    /// A driver that is missing is noticed here: CubeCL would panic in a thread of its own, and open no other device then.
+    #[cfg(feature = "cuda")]
+    #[expect(unsafe_code, reason = "loading a library is unsafe by definition")]
+    fn open_cuda(self, index: usize) -> Result<Device> {
+        // SAFETY: the driver's library runs nothing of ours when it is loaded.
+        match unsafe { cudarc::driver::sys::is_culib_present() } {
+            true => Ok(Device::cuda(index)),
+            false => Err(device_error(&self.to_string(), "there is no libcuda: is the driver installed?")),
+        }
     }
 
     /// Whether the device computes; drivers that are missing show only then, and some by a panic.
@@ -183,7 +194,6 @@ pub(crate) fn is_libtorch_cpu(device: &Device) -> bool {
 
 /// Whether a device is one of libtorch's, with or without autodiff.
 #[cfg_attr(not(feature = "libtorch"), expect(unused_variables, reason = "no device is, then"))]
-#[cfg_attr(feature = "libtorch", expect(deprecated, reason = "see `open_libtorch`"))]
 pub(crate) fn is_libtorch(device: &Device) -> bool {
     #[cfg(feature = "libtorch")]
     return matches!(device.clone().without_autodiff().as_dispatch(), burn::backend::DispatchDevice::LibTorch(_));

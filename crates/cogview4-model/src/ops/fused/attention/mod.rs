@@ -67,7 +67,7 @@ pub(super) struct Saved<T> {
 /// CubeCL fuses what the default is composed of.
 #[cfg(any(feature = "cuda", feature = "wgpu"))]
 mod cube {
-    use burn::backend::{Fusion, fusion::FusionBackend};
+    use burn::backend::fusion::{Fusion, FusionBackend};
     use burn_cubecl::CubeBackend;
 
     use super::*;

@@ -1,10 +1,8 @@
 //! Norms, modulations and SiLU, row by row: kernels with a backward of their own where a backend brings them. Backwards
 //! have no graph of their own: there are first derivatives only.
 
-#![cfg_attr(
-    not(any(feature = "flex", feature = "libtorch")),
-    expect(unused_variables, reason = "no backend takes the epsilon, then")
-)]
+#[cfg_attr(not(any(feature = "cuda", feature = "wgpu")), allow(dead_code, reason = "CubeCL composes"))]
+mod composed;
 
 use burn::{
     backend::{
@@ -17,32 +15,102 @@ use burn::{
 };
 
 use super::autodiff::{inner, record};
-use crate::{
-    device::{is_flex, is_libtorch},
-    ops::RotaryTable,
-};
+use crate::ops::RotaryTable;
 
-/// The kernels that a backend brings.
-#[backend_extension(Autodiff, Flex: cfg(feature = "flex"), LibTorch: cfg(feature = "libtorch"))]
+/// The kernels that a backend brings; those that bring none compose them.
+#[backend_extension(
+    Autodiff,
+    Flex: cfg(feature = "flex"),
+    LibTorch: cfg(feature = "libtorch"),
+    Cube: cfg(any(feature = "cuda", feature = "wgpu")),
+    Fusion: cfg(any(feature = "cuda", feature = "wgpu"))
+)]
 pub(super) trait RowOps: Backend {
+    #[fusion(default)]
     fn fused_modulate(
         input: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
         eps: f64,
-    ) -> FloatTensor<Self>;
+    ) -> FloatTensor<Self> {
+        composed::modulate::<Self>([input, scale, shift], eps)
+    }
+
+    #[fusion(default)]
     fn fused_gated_add(
         residual: FloatTensor<Self>,
         output: FloatTensor<Self>,
         gate: FloatTensor<Self>,
-    ) -> FloatTensor<Self>;
+    ) -> FloatTensor<Self> {
+        composed::gated_add::<Self>([residual, output, gate])
+    }
+
+    #[fusion(default)]
     fn fused_norm_rotate(
         input: FloatTensor<Self>,
         cos: FloatTensor<Self>,
         sin: FloatTensor<Self>,
         eps: f64,
-    ) -> FloatTensor<Self>;
-    fn fused_silu(input: FloatTensor<Self>) -> FloatTensor<Self>;
+    ) -> FloatTensor<Self> {
+        composed::norm_rotate::<Self>([input, cos, sin], eps)
+    }
+
+    #[fusion(default)]
+    fn fused_silu(input: FloatTensor<Self>) -> FloatTensor<Self> {
+        composed::silu::<Self>(input)
+    }
+}
+
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod cube {
+    use burn::backend::fusion::{Fusion, FusionBackend};
+    use burn_cubecl::CubeBackend;
+
+    use super::{composed::Inputs, *};
+
+    impl RowOps for CubeBackend {}
+
+    /// Every backward is composed, whether operations are fused or not.
+    macro_rules! composed_backwards {
+        () => {
+            type Norm = Inputs<FloatTensor<Self>>;
+
+            fn recorded_modulate(inputs: [FloatTensor<Self>; 3], eps: f64) -> (FloatTensor<Self>, Self::Norm) {
+                (composed::modulate::<Self>(inputs.clone(), eps), Inputs { inputs, eps })
+            }
+
+            fn modulate_gradients(norm: Self::Norm, grad: FloatTensor<Self>) -> [FloatTensor<Self>; 3] {
+                composed::modulate_gradients::<Self>(norm, grad)
+            }
+
+            fn recorded_norm_rotate(inputs: [FloatTensor<Self>; 3], eps: f64) -> (FloatTensor<Self>, Self::Norm) {
+                (composed::norm_rotate::<Self>(inputs.clone(), eps), Inputs { inputs, eps })
+            }
+
+            fn norm_rotate_gradient(norm: Self::Norm, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+                composed::norm_rotate_gradient::<Self>(norm, grad)
+            }
+
+            fn gated_add_gradients(inputs: [FloatTensor<Self>; 2], grad: FloatTensor<Self>) -> [FloatTensor<Self>; 2] {
+                composed::gated_add_gradients::<Self>(inputs, grad)
+            }
+
+            fn silu_gradient(input: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
+                composed::silu_gradient::<Self>(input, grad)
+            }
+        };
+    }
+
+    impl RecordedRowOps for CubeBackend {
+        composed_backwards!();
+    }
+
+    impl<B: FusionBackend> RecordedRowOps for Fusion<B>
+    where
+        Self: RowOps,
+    {
+        composed_backwards!();
+    }
 }
 
 /// Their backwards, and forwards that leave behind what those read.
@@ -117,10 +185,9 @@ impl<B: RecordedRowOps, C: CheckpointStrategy> RowOps for Autodiff<B, C> {
     }
 }
 
-/// Whether kernels serve this tensor: ours, where its values are in memory that the CPU reaches, or libtorch's.
+/// Whether a backend serves this tensor. In f64 operations are Burn's, one by one: what others are held against.
 fn is_served<const D: usize>(tensor: &Tensor<D>) -> bool {
-    let device = tensor.device();
-    (is_flex(&device) || is_libtorch(&device)) && matches!(tensor.dtype(), DType::F32 | DType::BF16)
+    matches!(tensor.dtype(), DType::F32 | DType::BF16)
 }
 
 /// See [`ops::modulate`](crate::ops::modulate).
