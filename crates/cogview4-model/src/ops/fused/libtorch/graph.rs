@@ -29,8 +29,12 @@ impl<const N: usize> Graph<N> {
     /// Gradients of the inputs.
     pub(super) fn gradients(self, grad: &tch::Tensor) -> [TchTensor; N] {
         // tch lets nobody hand a gradient to a graph: that of a product with it is the gradient itself. The product's value
-        // is of no use, and a dot product writes none.
-        let product = self.output.tensor.reshape([-1]).dot(&grad.reshape([-1]));
+        // is of no use, and a dot product writes none; on CUDA it counts in 32 bits.
+        let output = &self.output.tensor;
+        let product = match i32::try_from(output.numel()) {
+            Ok(_) => output.reshape([-1]).dot(&grad.reshape([-1])),
+            Err(_) => (output * grad).sum(output.kind()),
+        };
         let leaves = self.leaves.map(|leaf| leaf.tensor);
         let gradients = tch::Tensor::run_backward(&[product], &leaves, false, false);
         let gradients: [tch::Tensor; N] = gradients.try_into().expect("invariant: one for each leaf");
