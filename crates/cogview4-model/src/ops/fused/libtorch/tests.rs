@@ -22,15 +22,21 @@ fn burned(tensor: &Tensor) -> TchTensor {
     TchTensor::new(tensor.shallow_clone())
 }
 
-/// Within 1e-6 of the largest, in f32; in bfloat16 within two roundings.
+/// Within a part of the largest, in f32; in bfloat16 within two roundings.
 #[track_caller]
-fn assert_close(what: &str, found: &Tensor, expected: &Tensor) {
-    let tolerance = if expected.kind() == Kind::BFloat16 { 1.6e-2 } else { 1e-6 };
+fn assert_within(tolerance: f64, what: &str, found: &Tensor, expected: &Tensor) {
+    let tolerance = if expected.kind() == Kind::BFloat16 { 1.6e-2 } else { tolerance };
     let [found, expected] = [found, expected].map(|tensor| tensor.to_kind(Kind::Double));
     assert_eq!(found.size(), expected.size(), "{what}");
     let error = (found - &expected).abs().max().double_value(&[]);
     let largest = expected.abs().max().double_value(&[]);
     assert!(error <= tolerance * largest, "{what}: {error:e} of {largest:e}");
+}
+
+/// Sums are added in another order.
+#[track_caller]
+fn assert_close(what: &str, found: &Tensor, expected: &Tensor) {
+    assert_within(3e-6, what, found, expected);
 }
 
 /// None, or keys that are hidden at the beginning of a sample.
@@ -55,10 +61,10 @@ fn attention_is_that_of_the_cpu_forward_and_backward() {
             let saved =
                 Saved { query: q, key: k, value: v, bias: bias.clone(), is_causal: false, output: own, logsumexp };
             let (found, graph) = Graph::record(inputs, |inputs| library(inputs, &bias, false));
-            assert_close("output", &found.tensor, &output.tensor);
+            assert_within(1e-6, "output", &found.tensor, &output.tensor);
             let expected = gradients_on_cpu(&saved, &burned(&grad));
             for (found, expected) in graph.gradients(&grad).iter().zip(&expected) {
-                assert_close("gradient", &found.tensor, &expected.tensor);
+                assert_within(1e-6, "gradient", &found.tensor, &expected.tensor);
             }
         }
     }
