@@ -87,7 +87,7 @@ fn gradients_of_attention_against_finite_differences() {
                 value(inputs.each_ref())
             });
             let (expected, found) =
-                ((moved[1] - moved[0]) / (2.0 * step), gradient.tensor.view(-1).double_value(&[index]));
+                ((moved[1] - moved[0]) / (2.0 * step), gradient.tensor.reshape(-1).double_value(&[index]));
             assert!((found - expected).abs() < 1e-8, "{which} {index}: {found} {expected}");
         }
     }
