@@ -266,10 +266,9 @@ def rows(out: Path) -> str:
     if "parity" in found:
         part = found["parity"]
         text += ["", f"{part['device']}: {part['passed']} tests passed, {len(part['failed'])} failed: {part['failed']}"]
-    head = ["", "| | ours, s | diffusers, s | ratio, min / median / max | GPU memory, MiB |", "|---|---|---|---|---|"]
     tables = {**found.get("speed", {}), **{f"cuda, {k}": v for k, v in found.get("cube", {}).get("28 blocks", {}).items()}}
     if tables:
-        text += head
+        text += ["", "| | ours, s | diffusers, s | ratio, min / median / max | GPU memory, MiB |", "|---|---|---|---|---|"]
     for name, pairs in tables.items():
         ours, peers = (pairs[key] for key in ("ours", "diffusers"))
         if any("median_s" not in one for one in ours + peers):

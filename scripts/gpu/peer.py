@@ -1,10 +1,11 @@
-"""diffusers' control transformer on the device that bench_transformer ran on: forward, or loss and backward.
+"""diffusers' control transformer beside bench_transformer, on the device that it ran on: forward, or loss and backward.
 
 The last line printed is a JSON object with the keys of bench_transformer's.
 """
 
 import argparse
 import json
+import resource
 import time
 
 import torch
@@ -27,15 +28,15 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     args = arguments()
     torch.manual_seed(0)
-    torch.set_default_dtype(getattr(torch, args.dtype))
+    dtype = getattr(torch, args.dtype)
     with torch.device(args.device):
         sizes = dict(num_attention_heads=32, attention_head_dim=128, num_layers=args.num_layers)
-        model = CogView4Transformer2DModel(in_channels=32, out_channels=16, **sizes)
-        latents = torch.randn(args.batch, 32, args.height // 8, args.width // 8)
-        text = torch.randn(args.batch, args.text_tokens, model.config.text_embed_dim)
+        model = CogView4Transformer2DModel(in_channels=32, out_channels=16, **sizes).to(dtype)
+        latents = torch.randn(args.batch, 32, args.height // 8, args.width // 8, dtype=dtype)
+        text = torch.randn(args.batch, args.text_tokens, model.config.text_embed_dim, dtype=dtype)
         target = torch.randn(args.batch, 16, args.height // 8, args.width // 8)
-        size = torch.tensor([[args.height, args.width]] * args.batch, dtype=latents.dtype)
-        timestep = torch.full((args.batch,), 500.0, dtype=torch.float32)
+        size = torch.tensor([[args.height, args.width]] * args.batch, dtype=dtype)
+        timestep = torch.full((args.batch,), 500.0)
     call = dict(timestep=timestep, original_size=size, target_size=size, crop_coords=torch.zeros_like(size), return_dict=False)
     if args.gradient_checkpointing:
         model.enable_gradient_checkpointing()
@@ -48,7 +49,7 @@ def main() -> None:
                 forward(latents, text, **call)
         else:
             model.zero_grad(set_to_none=True)
-            ((forward(latents, text, **call)[0].float() - target.float()) ** 2).mean().backward()
+            ((forward(latents, text, **call)[0].float() - target) ** 2).mean().backward()
         if args.device == "cuda":
             torch.cuda.synchronize()
 
@@ -60,6 +61,7 @@ def main() -> None:
         times.append(time.perf_counter() - start)
     times.sort()
     found = {"median_s": times[len(times) // 2], "min_s": times[0], "max_s": times[-1], "mode": args.mode}
+    found["peak_rss_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if args.device == "cuda":
         found["peak_allocated_mib"] = torch.cuda.max_memory_allocated() // 2**20
     print(json.dumps(found))

@@ -247,6 +247,12 @@ impl TrainConfig {
         Ok(())
     }
 
+    /// The most floating-point operations a second of the device, as far as that is known.
+    pub(crate) fn peak_flops(&self) -> Option<f64> {
+        let given = self.peak_tflops.map(|tera| tera * 1e12);
+        given.or_else(|| self.device.peak_flops(self.recipe.compute_dtype))
+    }
+
     /// All settings, to be read by people.
     pub(crate) fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).expect("invariant: paths are written as text")

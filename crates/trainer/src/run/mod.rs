@@ -65,6 +65,8 @@ pub struct Trainer {
     gradient_memory: Option<GradientMemory>,
     order: SampleOrder,
     memory: MemoryMeter,
+    /// The peak of all devices together, where it is known, in floating-point operations a second.
+    peak_flops: Option<f64>,
     /// Optimiser steps made: the clock of the run.
     step: usize,
     total_steps: usize,
@@ -135,6 +137,8 @@ impl Trainer {
             let (model, optimizer) = load::load(&config, &opened, (order.seed, partition.as_ref()))?;
             Ok((model, optimizer, load::gradient_memory(&config, &opened, partition.as_ref())?))
         })?;
+        let peak_flops =
+            group.of_first("the device's peak", config.peak_flops()).map(|peak| peak * group.size() as f64);
         let state = opened.checkpoint.as_ref().map(|checkpoint| &checkpoint.state);
         let (step, last_norm) = state.map_or((0, None), |state| (state.step, state.last_norm));
         Ok(Self {
@@ -149,6 +153,7 @@ impl Trainer {
             gradient_memory,
             order,
             memory,
+            peak_flops,
             step,
             total_steps,
             last_norm,

@@ -63,8 +63,9 @@ impl Trainer {
         self.step = number;
         self.last_norm = recipe.optimizer_in_backward.then_some(updated.grad_norm as f32);
         let [waited, forward, backward] = took.map(|took| took.as_secs_f64());
-        let flops = MODEL_PASSES * self.group.sum("what was computed", flops);
-        let (seconds, peak_flops) = (start.elapsed().as_secs_f64(), self.peak_flops());
+        // Of nothing it would be a part, where no peak is known.
+        let of_peak = self.peak_flops.map(|peak| MODEL_PASSES * self.group.sum("what was computed", flops) / peak);
+        let seconds = start.elapsed().as_secs_f64();
         Ok(StepMetrics {
             step: number,
             loss,
@@ -73,8 +74,8 @@ impl Trainer {
             loss_z: None,
             grad_norm_z: None,
             samples_per_second: samples.len() as f64 / seconds,
-            mfu: peak_flops.map(|peak| flops / seconds / peak),
-            peak_flops,
+            mfu: of_peak.map(|of_peak| of_peak / seconds),
+            peak_flops: self.peak_flops,
             peak_memory_bytes: peak_resident_bytes(),
             anon_memory_bytes: self.memory.peak(),
             data_seconds: waited,
@@ -102,13 +103,6 @@ impl Trainer {
         let newest = newest.map(|(step, _)| format!("checkpoint-{step}"));
         let diverged = TrainError::Diverged { step: self.step + 1, what, loss, grad_norm, newest };
         self.group.agree("a step that diverged", Err(diverged))
-    }
-
-    /// The peak of all devices together, where it is known.
-    fn peak_flops(&self) -> Option<f64> {
-        let given = self.config.peak_tflops.map(|tera| tera * 1e12);
-        let of_one = given.or_else(|| self.config.device.peak_flops(self.config.recipe.compute_dtype))?;
-        Some(of_one * self.group.size() as f64)
     }
 
     /// What is measured where several processes train together.

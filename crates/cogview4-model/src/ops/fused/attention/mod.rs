@@ -74,39 +74,34 @@ mod cube {
 
     impl AttentionOps for CubeBackend {}
 
+    /// The backward is composed, whether operations are fused or not.
+    macro_rules! composed_backward {
+        () => {
+            type Saved = Saved<FloatTensor<Self>>;
+
+            fn recorded_attention(
+                inputs: [FloatTensor<Self>; 3],
+                bias: FloatTensor<Self>,
+                is_causal: bool,
+            ) -> (FloatTensor<Self>, Self::Saved) {
+                composed::recorded_attention::<Self>(inputs, bias, is_causal)
+            }
+
+            fn attention_gradients(saved: Self::Saved, grad: FloatTensor<Self>) -> [FloatTensor<Self>; 3] {
+                composed::attention_gradients::<Self>(saved, grad)
+            }
+        };
+    }
+
     impl RecordedAttentionOps for CubeBackend {
-        type Saved = Saved<FloatTensor<Self>>;
-
-        fn recorded_attention(
-            inputs: [FloatTensor<Self>; 3],
-            bias: FloatTensor<Self>,
-            is_causal: bool,
-        ) -> (FloatTensor<Self>, Self::Saved) {
-            composed::recorded_attention::<Self>(inputs, bias, is_causal)
-        }
-
-        fn attention_gradients(saved: Self::Saved, grad: FloatTensor<Self>) -> [FloatTensor<Self>; 3] {
-            composed::attention_gradients::<Self>(saved, grad)
-        }
+        composed_backward!();
     }
 
     impl<B: FusionBackend> RecordedAttentionOps for Fusion<B>
     where
         Self: AttentionOps,
     {
-        type Saved = Saved<FloatTensor<Self>>;
-
-        fn recorded_attention(
-            inputs: [FloatTensor<Self>; 3],
-            bias: FloatTensor<Self>,
-            is_causal: bool,
-        ) -> (FloatTensor<Self>, Self::Saved) {
-            composed::recorded_attention::<Self>(inputs, bias, is_causal)
-        }
-
-        fn attention_gradients(saved: Self::Saved, grad: FloatTensor<Self>) -> [FloatTensor<Self>; 3] {
-            composed::attention_gradients::<Self>(saved, grad)
-        }
+        composed_backward!();
     }
 }
 

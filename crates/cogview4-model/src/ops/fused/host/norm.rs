@@ -1,7 +1,10 @@
 //! Norms that are recorded: what their backwards read is their inputs, from which they compute the norm again.
 
-use super::backward::{modulate_backward, norm_rotate_backward};
-use super::{HostTensor, modulate, norm_rotate};
+use super::{
+    HostTensor,
+    backward::{modulate_backward, norm_rotate_backward},
+    modulate, norm_rotate,
+};
 
 /// The inputs of a norm, and its epsilon.
 #[derive(Debug, Clone)]
