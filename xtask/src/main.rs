@@ -13,6 +13,7 @@ mod memory;
 use std::{
     path::PathBuf,
     process::{Command, ExitCode, Stdio},
+    time::Instant,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -46,15 +47,15 @@ const OTHERS: &[&str] = &[
 /// The reference, in the same Python as [`TORCH`].
 const REFERENCE: [&str; 2] = ["diffusers==0.42.1", "transformers==5.23.0"];
 
-/// The backends that need no GPU, in one build: the CPUs whole, then the operations of CubeCL on Vulkan in software.
-/// Of the trainer, steps against PyTorch's.
-const CPUS: &str = "test -p cogview4 -p cogview4-trainer --features cogview4/libtorch,cogview4/wgpu --test backends --lib \
-                    -- --skip wgpu";
-/// Libtorch as on a GPU: with its own operations where it has our kernels on the CPU. Then these against those.
-const LIBRARY: &str = "test -p cogview4 -p cogview4-trainer --features cogview4/libtorch,cogview4/wgpu --test backends \
-                       -- libtorch";
-const LIBRARY_OPERATIONS: &str = "test -p cogview4-model --features libtorch --lib -- libtorch";
-const WGPU: &str = "test -p cogview4 --features libtorch,wgpu --test backends -- wgpu:cpu --test-threads 1";
+/// The backends that need no GPU, in one build: another selection of packages or features would build most of it again.
+const BACKENDS: &str = "test -p cogview4 -p cogview4-trainer -p cogview4-model \
+                        --features cogview4/libtorch,cogview4/wgpu --test backends";
+/// The CPUs whole: the model's operations, pipeline and training, steps against PyTorch's.
+const CPUS: &str = "--lib -- --skip wgpu";
+/// Libtorch as on a GPU: with its own operations where it has our kernels on the CPU.
+const LIBRARY: &str = "-- libtorch";
+/// The operations of CubeCL on Vulkan in software.
+const WGPU: &str = "-- wgpu:cpu --test-threads 1";
 /// Each backend alone, without the default one: types only.
 const ALONE: &[&str] = &[
     "check -p cogview4 --no-default-features --features libtorch",
@@ -147,15 +148,15 @@ fn ci() -> Result<()> {
 /// backend alone.
 fn backends() -> Result<()> {
     let mut variables = libtorch()?;
-    cargo(CPUS, &variables)?;
+    let test = |tests: &str, variables: &[_]| cargo(&format!("{BACKENDS} {tests}"), variables);
+    test(CPUS, &variables)?;
     let library = [&variables[..], &[("LIBTORCH_OWN_KERNELS", "1".into())]].concat();
-    cargo(LIBRARY, &library)?;
+    test(LIBRARY, &library)?;
     // A software driver takes minutes to try which of a hundred kernels is fastest. It keeps its files in this folder.
     let vulkan = target()?.join("vulkan");
     std::fs::create_dir_all(&vulkan).with_context(|| format!("creating {}", vulkan.display()))?;
     variables.extend([("CUBECL_AUTOTUNE_LEVEL", "minimal".into()), ("XDG_RUNTIME_DIR", vulkan.display().to_string())]);
-    cargo(WGPU, &variables)?;
-    cargo(LIBRARY_OPERATIONS, &variables)?;
+    test(WGPU, &variables)?;
     // Spares CUDA's compiler, which is only needed to run it.
     variables.push(("DOCS_RS", "1".into()));
     ALONE.iter().try_for_each(|arguments| cargo(arguments, &variables))
@@ -204,10 +205,13 @@ fn target() -> Result<PathBuf> {
 }
 
 fn cargo(arguments: &str, variables: &[(&str, String)]) -> Result<()> {
+    let start = Instant::now();
     eprintln!("== cargo {arguments}");
     let mut command = Command::new("cargo");
     command.args(arguments.split_whitespace()).env("RUSTDOCFLAGS", "-D warnings").env("CARGO_TARGET_DIR", target()?);
-    run(command.envs(variables.iter().map(|(name, value)| (name, value))))
+    run(command.envs(variables.iter().map(|(name, value)| (name, value))))?;
+    eprintln!("== {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
 }
 
 fn run(command: &mut Command) -> Result<()> {
