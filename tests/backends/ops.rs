@@ -3,7 +3,7 @@
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use cogview4::model::{
     DeviceSpec, TorchGenerator,
-    ops::{self, AttentionMask, QuantizedMatrix, RotaryTable},
+    ops::{self, AttentionMask, GroupNormOptions, QuantizedMatrix, RotaryTable},
 };
 
 use crate::{backend::Backend, support::MODEL_TOLERANCE};
@@ -184,10 +184,12 @@ pub(crate) fn convolutions(backend: &Backend) {
 }
 
 pub(crate) fn group_norms(backend: &Backend) {
-    compare(backend, "group norm", |place| {
-        place.run([[2, 6, 5, 7], [2, 6, 1, 1]], |[input, factors], _| {
-            let [weight, bias] = [0, 1].map(|index| factors.clone().narrow(0, index, 1).reshape([6]));
-            ops::group_norm(input, weight, bias, 3, EPS)
-        })
-    });
+    for (height, width, silu) in [(5, 7, false), (5, 7, true), (37, 41, true)] {
+        compare(backend, "group norm", |place| {
+            place.run([[2, 6, height, width], [2, 6, 1, 1]], |[input, factors], _| {
+                let [weight, bias] = [0, 1].map(|index| factors.clone().narrow(0, index, 1).reshape([6]));
+                ops::group_norm(input, weight, bias, GroupNormOptions { groups: 3, eps: EPS, silu })
+            })
+        });
+    }
 }

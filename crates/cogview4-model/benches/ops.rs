@@ -4,7 +4,7 @@
 use burn::tensor::{DType, Device, Distribution, Tensor};
 use cogview4_model::{
     ComputeDtype, DeviceSpec,
-    ops::{self, AttentionMask, RotaryTable},
+    ops::{self, AttentionMask, GroupNormOptions, RotaryTable},
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -112,7 +112,8 @@ fn pictures(criterion: &mut Criterion, place: &Place) {
         ops::conv2d(input, weight, bias.reshape([CHANNELS]), 1, (1, 1))
     });
     place.bench(criterion, "group norm", [picture, bias, bias], |[input, weight, bias], _| {
-        ops::group_norm(input, weight.reshape([CHANNELS]), bias.reshape([CHANNELS]), 32, EPS)
+        let options = GroupNormOptions { groups: 32, eps: EPS, silu: true };
+        ops::group_norm(input, weight.reshape([CHANNELS]), bias.reshape([CHANNELS]), options)
     });
     place.bench(criterion, "silu", [picture], |[input], _| ops::silu(input));
 }

@@ -1,6 +1,7 @@
 //! What operations hold.
 
-use super::{ActivationSettings, Cost, most};
+use super::{ActivationSettings, Cost};
+use crate::ops::ProductKernel;
 
 /// Bytes of a value in f32.
 pub(super) const F32: u64 = 4;
@@ -10,6 +11,11 @@ const QUERY_ROWS: u64 = 128;
 const CONV_PIXELS: u64 = 512;
 /// Such parts that a thread has begun: while it waits for others within one, it begins another.
 const CONV_PARTS: u64 = 2;
+/// Tiles of 4x4 pixels that a thread of a convolution of ours works on at a time.
+const CONV_TILES: u64 = 128;
+/// Pixels of a tile, and products that each is made of.
+const TILE_PIXELS: u64 = 16;
+const TILE_PRODUCTS: u64 = 36;
 
 /// Attention, from query, key and value of so many values each to the output. The values' heads are brought to the
 /// front by a copy. What is narrower than f32 is widened a block at a time, which counts as little as keys and values of
@@ -40,9 +46,23 @@ impl Conv {
         self.channels[0] * self.channels[1] * self.kernel * self.kernel
     }
 
-    /// Input and output included. Computed in f32 from a copy of the input with the channels last and one of the weight
-    /// in that order; each thread has the patches of some pixels.
     pub(super) fn cost(self, settings: ActivationSettings) -> Cost {
+        let flops = 2.0 * self.weight() as f64 * self.pixels[1] as f64;
+        let is_ours = self.kernel == 3 && self.pixels[0] == self.pixels[1] && has_kernels();
+        Cost { bytes: if is_ours { self.tiles(settings) } else { self.library(settings) }, flops }
+    }
+
+    /// Bytes of a convolution of ours, input and output included: turned filters, and for each thread turned tiles and
+    /// their sums.
+    fn tiles(self, settings: ActivationSettings) -> u64 {
+        let [from, to] = self.channels;
+        let tiles = self.pixels[0].div_ceil(TILE_PIXELS).min(settings.threads as u64 * CONV_TILES);
+        settings.size() * (self.input() + self.output()) + F32 * TILE_PRODUCTS * (from * to + tiles * (from + to))
+    }
+
+    /// Bytes of a convolution of Burn's, input and output included. Computed in f32 from a copy of the input with the channels last and one of the weight
+    /// in that order; each thread has the patches of some pixels.
+    fn library(self, settings: ActivationSettings) -> u64 {
         let (input, output, weight) = (self.input(), self.output(), self.weight());
         let depth = weight / self.channels[1];
         let parts = CONV_PARTS * settings.threads as u64 * CONV_PIXELS.min(self.pixels[1]) * (depth + self.channels[1]);
@@ -51,16 +71,16 @@ impl Conv {
         let widened = if settings.is_wide() { 0 } else { F32 * (input + weight) };
         let bytes = settings.size() * input + widened + F32 * ordered;
         let rounded = if settings.is_wide() { 0 } else { settings.size() * input + (F32 + settings.size()) * output };
-        Cost { bytes: bytes.max(rounded), flops: 2.0 * weight as f64 * self.pixels[1] as f64 }
+        bytes.max(rounded)
     }
 }
 
-/// A group norm and the activation behind it, from a picture of so many values to the next, both included. The norm
-/// holds the centred picture and its squares; what somebody else holds too is not centred in place.
-pub(super) fn norm_silu(settings: ActivationSettings, values: u64, is_shared: bool) -> u64 {
-    let (own, wide) = (settings.size() * values, F32 * values);
-    let kept = if is_shared { own } else { 0 };
-    let norm = kept + 2 * wide;
-    let cast = if settings.is_wide() { 0 } else { own + wide };
-    most([norm, kept + cast, kept + 2 * own])
+/// A group norm with the activation behind it, from a picture of so many values to the next, both included.
+pub(super) fn norm_silu(settings: ActivationSettings, values: u64) -> u64 {
+    2 * settings.size() * values
+}
+
+/// Whether convolutions are ours.
+fn has_kernels() -> bool {
+    ProductKernel::chosen() != ProductKernel::Library
 }

@@ -98,9 +98,9 @@ impl Walk {
         let (input, output) = (from * pixels, to * pixels);
         let size = self.settings.size();
         let kept = size * input;
-        self.holds(ops::norm_silu(self.settings, input, true));
+        self.holds(ops::norm_silu(self.settings, input));
         self.conv_beside(kept, [from, to], [pixels; 2], 3);
-        self.holds(kept + ops::norm_silu(self.settings, output, false));
+        self.holds(kept + ops::norm_silu(self.settings, output));
         self.conv_beside(kept, [to; 2], [pixels; 2], 3);
         if from != to {
             self.conv_beside(size * output, [from, to], [pixels; 2], 1);
@@ -138,7 +138,7 @@ impl Walk {
     }
 
     fn head(&mut self, channels: usize) {
-        self.holds(ops::norm_silu(self.settings, self.values(), false));
+        self.holds(ops::norm_silu(self.settings, self.values()));
         self.conv(channels, 3);
     }
 }

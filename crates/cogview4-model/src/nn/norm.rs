@@ -6,7 +6,7 @@ use burn::{
 };
 
 use super::lazy_constant;
-use crate::ops;
+use crate::ops::{self, GroupNormOptions};
 
 /// `torch.nn.GroupNorm`: each group of channels is normalised over its channels, height and width.
 #[derive(Module, Debug)]
@@ -35,7 +35,20 @@ impl GroupNorm {
     /// # Shapes
     /// `[B, C, H, W]`, unchanged.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        ops::group_norm(input, self.weight.val(), self.bias.val(), self.groups, self.eps)
+        self.normalise(input, false)
+    }
+
+    /// With SiLU behind it.
+    ///
+    /// # Shapes
+    /// `[B, C, H, W]`, unchanged.
+    pub fn forward_silu(&self, input: Tensor<4>) -> Tensor<4> {
+        self.normalise(input, true)
+    }
+
+    fn normalise(&self, input: Tensor<4>, silu: bool) -> Tensor<4> {
+        let options = GroupNormOptions { groups: self.groups, eps: self.eps, silu };
+        ops::group_norm(input, self.weight.val(), self.bias.val(), options)
     }
 }
 

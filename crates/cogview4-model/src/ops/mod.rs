@@ -18,7 +18,7 @@ pub use fused::set_host_kernels;
 pub(crate) use fused::{forget_returned, tensor_of};
 pub use linear::linear;
 pub use norm::{gated_add, modulate};
-pub use picture::{conv2d, group_norm};
+pub use picture::{GroupNormOptions, conv2d, group_norm};
 pub use products::ProductKernel;
 pub use quantized::{BLOCK_VALUES, QuantizedMatrix, SharedBytes, quantized_linear};
 pub use rotary::{RotaryTable, norm_rotate, rotate_pairs};

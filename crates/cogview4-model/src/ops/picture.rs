@@ -22,14 +22,27 @@ pub fn conv2d(
     module::conv2d(input, weight, Some(bias), options)
 }
 
-/// Normalises each group of channels over its channels, height and width in f32, then scales and shifts each channel.
+/// What a group norm is beside its weight and bias.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GroupNormOptions {
+    /// Groups, which have as many channels each.
+    pub groups: usize,
+    /// Added to the variance.
+    pub eps: f64,
+    /// Whether SiLU is applied to what is normalised.
+    pub silu: bool,
+}
+
+/// Normalises each group of channels over its channels, height and width in f32, then scales and shifts each channel,
+/// and may apply SiLU.
 ///
 /// # Shapes
 /// `input` `[B, C, H, W]`, unchanged; `weight` and `bias` `[C]`.
-pub fn group_norm(input: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, groups: usize, eps: f64) -> Tensor<4> {
-    if let Some(output) = fused::group_norm(&input, &weight, &bias, groups, eps) {
+pub fn group_norm(input: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, options: GroupNormOptions) -> Tensor<4> {
+    if let Some(output) = fused::group_norm(&input, &weight, &bias, options) {
         return output;
     }
+    let GroupNormOptions { groups, eps, silu } = options;
     let [batch, channels, height, width] = input.dims();
     let (dtype, channels_per_group) = (input.dtype(), channels / groups);
     let grouped = input.cast(DType::F32).reshape([batch, groups, channels_per_group * height * width]);
@@ -42,5 +55,6 @@ pub fn group_norm(input: Tensor<4>, weight: Tensor<1>, bias: Tensor<1>, groups: 
     let scale = (inverse_std * weight).reshape([batch, channels, 1]);
     let bias = bias.cast(DType::F32).reshape([1, channels, 1]);
     let normed = centered.reshape([batch, channels, height * width]) * scale + bias;
-    normed.reshape([batch, channels, height, width]).cast(dtype)
+    let normed = normed.reshape([batch, channels, height, width]).cast(dtype);
+    if silu { super::silu(normed) } else { normed }
 }

@@ -38,8 +38,8 @@ impl ResnetBlock {
 
     /// `[B, in, H, W]` to `[B, out, H, W]`.
     pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let hidden = self.conv1.forward(ops::silu(self.norm1.forward(input.clone())));
-        let hidden = self.conv2.forward(ops::silu(self.norm2.forward(hidden)));
+        let hidden = self.conv1.forward(self.norm1.forward_silu(input.clone()));
+        let hidden = self.conv2.forward(self.norm2.forward_silu(hidden));
         let shortcut = match &self.conv_shortcut {
             Some(conv) => conv.forward(input),
             None => input,

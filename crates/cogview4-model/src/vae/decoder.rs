@@ -9,10 +9,7 @@ use super::{
     AutoencoderKlConfig,
     blocks::{MidBlock, NORM_EPS, Resample, ResnetBlock},
 };
-use crate::{
-    nn::{Conv2d, GroupNorm},
-    ops,
-};
+use crate::nn::{Conv2d, GroupNorm};
 
 #[derive(Module, Debug)]
 pub(super) struct Decoder {
@@ -59,6 +56,6 @@ impl Decoder {
             hidden = block.resnets.iter().fold(hidden, |hidden, resnet| resnet.forward(hidden));
             hidden = block.upsamplers.iter().fold(hidden, |hidden, sampler| sampler.up(hidden));
         }
-        self.conv_out.forward(ops::silu(self.conv_norm_out.forward(hidden)))
+        self.conv_out.forward(self.conv_norm_out.forward_silu(hidden))
     }
 }

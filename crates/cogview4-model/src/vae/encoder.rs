@@ -9,10 +9,7 @@ use super::{
     AutoencoderKlConfig,
     blocks::{MidBlock, NORM_EPS, Resample, ResnetBlock},
 };
-use crate::{
-    nn::{Conv2d, GroupNorm},
-    ops,
-};
+use crate::nn::{Conv2d, GroupNorm};
 
 #[derive(Module, Debug)]
 pub(super) struct Encoder {
@@ -59,6 +56,6 @@ impl Encoder {
             hidden = block.downsamplers.iter().fold(hidden, |hidden, sampler| sampler.down(hidden));
         }
         let hidden = self.mid_block.forward(hidden);
-        self.conv_out.forward(ops::silu(self.conv_norm_out.forward(hidden)))
+        self.conv_out.forward(self.conv_norm_out.forward_silu(hidden))
     }
 }

@@ -1,7 +1,11 @@
-//! Convolution and group norm with libtorch's own backward: Burn composes that of a weight from a convolution whose
-//! kernel is as large as the picture, and that of a norm from a dozen passes. Other backends use what Burn has.
+//! Convolution and group norm with a backward of their own, ours or libtorch's: Burn composes that of a weight from a
+//! convolution whose kernel is as large as the picture, and that of a norm from a dozen passes. Backends of which we do
+//! not reach the memory use what Burn has.
 
-#![cfg_attr(not(feature = "libtorch"), expect(unused_variables, reason = "no backend takes the sizes, then"))]
+#![cfg_attr(
+    not(any(feature = "flex", feature = "libtorch")),
+    expect(unused_variables, reason = "no backend takes the sizes, then")
+)]
 
 use burn::{
     backend::{
@@ -10,14 +14,22 @@ use burn::{
         backend_extension,
         tensor::FloatTensor,
     },
-    tensor::{Tensor, ops::PadMode},
+    tensor::{DType, Tensor, ops::PadMode},
 };
 
-use super::autodiff::{inner, record};
-use crate::device::is_libtorch;
+#[cfg(any(feature = "flex", feature = "libtorch"))]
+use super::host;
+use super::{
+    autodiff::{inner, record},
+    serves_values,
+};
+use crate::{
+    device::{is_flex, is_libtorch},
+    ops::GroupNormOptions,
+};
 
 /// Pictures are `[B, C, H, W]`.
-#[backend_extension(Autodiff, LibTorch: cfg(feature = "libtorch"))]
+#[backend_extension(Autodiff, Flex: cfg(feature = "flex"), LibTorch: cfg(feature = "libtorch"))]
 pub(super) trait PictureOps: Backend {
     fn fused_conv2d(
         input: FloatTensor<Self>,
@@ -31,8 +43,7 @@ pub(super) trait PictureOps: Backend {
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        groups: usize,
-        eps: f64,
+        options: GroupNormOptions,
     ) -> FloatTensor<Self>;
 }
 
@@ -49,8 +60,10 @@ pub(super) trait RecordedPictureOps: PictureOps {
     ) -> (FloatTensor<Self>, Self::Graph);
 
     /// See [`recorded_conv2d`](Self::recorded_conv2d).
-    fn recorded_group_norm(inputs: [FloatTensor<Self>; 3], groups: usize, eps: f64)
-    -> (FloatTensor<Self>, Self::Graph);
+    fn recorded_group_norm(
+        inputs: [FloatTensor<Self>; 3],
+        options: GroupNormOptions,
+    ) -> (FloatTensor<Self>, Self::Graph);
 
     /// Gradients of input, weight and bias.
     fn gradients(graph: Self::Graph, grad: FloatTensor<Self>) -> [FloatTensor<Self>; 3];
@@ -73,16 +86,15 @@ impl<B: RecordedPictureOps, C: CheckpointStrategy> PictureOps for Autodiff<B, C>
         input: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
-        groups: usize,
-        eps: f64,
+        options: GroupNormOptions,
     ) -> FloatTensor<Self> {
         let inputs = [input, weight, bias];
-        let (output, graph) = B::recorded_group_norm(inputs.each_ref().map(inner::<B, C>), groups, eps);
+        let (output, graph) = B::recorded_group_norm(inputs.each_ref().map(inner::<B, C>), options);
         record::<B, C, _, 3>(&inputs, output, || graph, B::gradients)
     }
 }
 
-/// A convolution with zeros around the picture; `None` where libtorch does not compute.
+/// A convolution with zeros around the picture; `None` where neither we nor libtorch have a better one than Burn.
 pub(in crate::ops) fn conv2d(
     input: &Tensor<4>,
     weight: &Tensor<4>,
@@ -90,7 +102,9 @@ pub(in crate::ops) fn conv2d(
     stride: usize,
     (before, after): (usize, usize),
 ) -> Option<Tensor<4>> {
-    is_libtorch(&input.device()).then(|| {
+    let device = input.device();
+    let [.., taps] = weight.dims();
+    (is_libtorch(&device) || is_flex(&device) && has_convolution(input.dtype(), taps, stride)).then(|| {
         let (input, weight, bias) = (input.clone(), weight.clone(), bias.clone());
         let (input, padding) = match before == after {
             true => (input, before),
@@ -101,17 +115,24 @@ pub(in crate::ops) fn conv2d(
     })
 }
 
-/// A group norm; `None` where libtorch does not compute.
+/// A group norm; `None` where neither we nor libtorch have a better one than Burn.
 pub(in crate::ops) fn group_norm(
     input: &Tensor<4>,
     weight: &Tensor<1>,
     bias: &Tensor<1>,
-    groups: usize,
-    eps: f64,
+    options: GroupNormOptions,
 ) -> Option<Tensor<4>> {
-    is_libtorch(&input.device()).then(|| {
+    (is_libtorch(&input.device()) || serves_values(input)).then(|| {
         let (input, weight, bias) = (input.clone(), weight.clone(), bias.clone());
         let [input, weight, bias] = [input.into_dispatch(), weight.into_dispatch(), bias.into_dispatch()];
-        Tensor::from_dispatch(<Dispatch as PictureOps>::fused_group_norm(input, weight, bias, groups, eps))
+        Tensor::from_dispatch(<Dispatch as PictureOps>::fused_group_norm(input, weight, bias, options))
     })
+}
+
+/// Whether our kernels, where they reach the values, compute this convolution.
+fn has_convolution(dtype: DType, taps: usize, stride: usize) -> bool {
+    #[cfg(any(feature = "flex", feature = "libtorch"))]
+    return host::convolution::serves(dtype, taps, stride);
+    #[cfg(not(any(feature = "flex", feature = "libtorch")))]
+    return false;
 }

@@ -70,29 +70,37 @@ const LANES: usize = 16;
 /// Mean, and one over the root of variance plus `eps`.
 #[inline(always)]
 pub(super) fn moments(row: &[f32], eps: f32) -> (f32, f32) {
-    let count = row.len() as f32;
-    let mean = sum(
-        row,
-        #[inline(always)]
-        |value| value,
-    ) / count;
-    let variance = sum(
+    let (mean, squares) = deviations(row);
+    (mean, 1.0 / (squares / row.len() as f32 + eps).sqrt())
+}
+
+/// Mean, and the sum of the squares of what values are away from it.
+#[inline(always)]
+pub(super) fn deviations(row: &[f32]) -> (f32, f32) {
+    let mean = total(row) / row.len() as f32;
+    let squares = sum(
         row,
         #[inline(always)]
         |value| (value - mean) * (value - mean),
-    ) / count;
-    (mean, 1.0 / (variance + eps).sqrt())
+    );
+    (mean, squares)
+}
+
+/// Sum of a row.
+#[inline(always)]
+pub(super) fn total(row: &[f32]) -> f32 {
+    sum(
+        row,
+        #[inline(always)]
+        |value| value,
+    )
 }
 
 /// Turns the gradient of a normalised row into that of the row: `inverse_std * (g - mean(g) - n * mean(g * n))`.
 #[inline(always)]
 pub(super) fn norm_backward(input: &[f32], grad: &mut [f32], mean: f32, inverse_std: f32) {
     let count = input.len() as f32;
-    let of_mean = sum(
-        grad,
-        #[inline(always)]
-        |value| value,
-    ) / count;
+    let of_mean = total(grad) / count;
     // The sum of n is 0, so that the mean of the gradient may be left out here.
     let of_norm = (dot(grad, input) / count - of_mean * mean) * inverse_std;
     for (grad, &input) in grad.iter_mut().zip(input) {

@@ -2,6 +2,7 @@
 
 mod attention;
 mod elementwise;
+mod picture;
 
 use burn::{
     backend::{Flex, flex::FlexTensor},

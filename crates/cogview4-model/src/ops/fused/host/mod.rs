@@ -7,10 +7,17 @@ mod amx;
 #[path = "no_amx.rs"]
 mod amx;
 mod backward;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod convolution;
+#[cfg(not(target_arch = "x86_64"))]
+#[path = "no_convolution.rs"]
+pub(super) mod convolution;
 mod elementwise;
+mod group_norm;
 #[cfg(target_arch = "x86_64")]
 mod matrix;
 mod norm;
+mod picture;
 #[cfg(target_arch = "x86_64")]
 pub(super) mod products;
 #[cfg(not(target_arch = "x86_64"))]
@@ -27,7 +34,9 @@ use half::bf16;
 
 pub(super) use backward::gated_add_backward;
 pub(super) use elementwise::{map, multiply};
+pub(super) use group_norm::{group_norm, group_norm_backward};
 pub(super) use norm::Norm;
+pub(super) use picture::Picture;
 #[cfg(feature = "flex")]
 pub(super) use rows::TASK_VALUES;
 pub(super) use rows::{gated_add, modulate, norm_rotate};
@@ -65,6 +74,10 @@ pub(super) trait Value: Element + bytemuck::Pod {
     fn wide<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32];
     /// Runs a kernel that writes a row.
     fn write(row: &mut [Self], scratch: &mut [f32], kernel: impl FnOnce(&mut [f32]));
+    /// Copies values into f32.
+    fn widen(values: &[Self], wide: &mut [f32]);
+    /// Rounds values of f32 into memory.
+    fn narrow(wide: &[f32], values: &mut [Self]);
 }
 
 impl Value for f32 {
@@ -77,15 +90,23 @@ impl Value for f32 {
     fn write(row: &mut [Self], _: &mut [f32], kernel: impl FnOnce(&mut [f32])) {
         kernel(row);
     }
+
+    #[inline(always)]
+    fn widen(values: &[Self], wide: &mut [f32]) {
+        wide.copy_from_slice(values);
+    }
+
+    #[inline(always)]
+    fn narrow(wide: &[f32], values: &mut [Self]) {
+        values.copy_from_slice(wide);
+    }
 }
 
 impl Value for bf16 {
     #[inline(always)]
     fn wide<'a>(row: &'a [Self], scratch: &'a mut [f32]) -> &'a [f32] {
         let wide = &mut scratch[..row.len()];
-        for i in 0..row.len() {
-            wide[i] = widened(row[i]);
-        }
+        Self::widen(row, wide);
         wide
     }
 
@@ -93,8 +114,20 @@ impl Value for bf16 {
     fn write(row: &mut [Self], scratch: &mut [f32], kernel: impl FnOnce(&mut [f32])) {
         let wide = &mut scratch[..row.len()];
         kernel(wide);
-        for i in 0..row.len() {
-            row[i] = rounded(wide[i]);
+        Self::narrow(wide, row);
+    }
+
+    #[inline(always)]
+    fn widen(values: &[Self], wide: &mut [f32]) {
+        for (wide, &value) in wide.iter_mut().zip(values) {
+            *wide = widened(value);
+        }
+    }
+
+    #[inline(always)]
+    fn narrow(wide: &[f32], values: &mut [Self]) {
+        for (value, &wide) in values.iter_mut().zip(wide) {
+            *value = rounded(wide);
         }
     }
 }

@@ -54,7 +54,7 @@ pub(in crate::ops::fused) fn quantized_linear<H: HostTensor>(input: &H, weight: 
     let codes = Operand::Codes { codes: weight.codes(), scales: weight.scales(), depth };
     let kernel = ProductKernel::chosen();
     if input.dtype() == DType::F32 {
-        let of_rows = Operand::F32 { values: input.values(), depth };
+        let of_rows = Operand::F32 { values: input.values(), rows, depth, stride: depth };
         return input.filled::<f32>(&[rows, columns], |output| {
             wide::product(kernel.of_vectors(), of_rows, codes, Some(&bias), output);
         });

@@ -1,34 +1,77 @@
-//! Convolution and group norm.
+//! Convolution and group norm: our kernels on the CPU where they serve, elsewhere libtorch's.
 
-use burn::backend::{LibTorch, libtorch::TchTensor};
+use burn::{
+    backend::{LibTorch, TensorMetadata, libtorch::TchTensor},
+    tensor::DType,
+};
 
-use super::{graph::Graph, is_slow};
-use crate::ops::fused::picture::{PictureOps, RecordedPictureOps};
+use super::{graph::Graph, is_host, is_slow};
+use crate::ops::{
+    GroupNormOptions,
+    fused::{
+        host::{self, HostTensor, convolution, products},
+        picture::{PictureOps, RecordedPictureOps},
+    },
+};
 
 impl PictureOps for LibTorch {
     fn fused_conv2d(input: TchTensor, weight: TchTensor, bias: TchTensor, stride: usize, padding: usize) -> TchTensor {
-        TchTensor::new(conv2d([&input.tensor, &weight.tensor, &bias.tensor], stride, padding))
+        match is_ours(&input, &weight, stride) {
+            true => convolution::conv2d(&input, &weight, &bias),
+            false => TchTensor::new(conv2d([&input.tensor, &weight.tensor, &bias.tensor], stride, padding)),
+        }
     }
 
-    fn fused_group_norm(input: TchTensor, weight: TchTensor, bias: TchTensor, groups: usize, eps: f64) -> TchTensor {
-        TchTensor::new(group_norm([&input.tensor, &weight.tensor, &bias.tensor], groups, eps))
+    fn fused_group_norm(input: TchTensor, weight: TchTensor, bias: TchTensor, options: GroupNormOptions) -> TchTensor {
+        match is_host(&input) {
+            true => host::group_norm([&input, &weight, &bias], options),
+            false => TchTensor::new(group_norm([&input.tensor, &weight.tensor, &bias.tensor], options)),
+        }
     }
 }
 
+/// What an operation leaves behind.
+#[derive(Debug, Clone)]
+pub(in crate::ops::fused) enum Picture {
+    Host(host::Picture<TchTensor>),
+    Library(Graph<3>),
+}
+
 impl RecordedPictureOps for LibTorch {
-    type Graph = Graph<3>;
+    type Graph = Picture;
 
-    fn recorded_conv2d(inputs: [TchTensor; 3], stride: usize, padding: usize) -> (TchTensor, Graph<3>) {
-        Graph::record(inputs, |inputs| conv2d(inputs, stride, padding))
+    fn recorded_conv2d(inputs: [TchTensor; 3], stride: usize, padding: usize) -> (TchTensor, Picture) {
+        if is_ours(&inputs[0], &inputs[1], stride) {
+            let (output, picture) = host::Picture::conv2d(inputs);
+            return (output, Picture::Host(picture));
+        }
+        let (output, graph) = Graph::record(inputs, |inputs| conv2d(inputs, stride, padding));
+        (output, Picture::Library(graph))
     }
 
-    fn recorded_group_norm(inputs: [TchTensor; 3], groups: usize, eps: f64) -> (TchTensor, Graph<3>) {
-        Graph::record(inputs, |inputs| group_norm(inputs, groups, eps))
+    fn recorded_group_norm(inputs: [TchTensor; 3], options: GroupNormOptions) -> (TchTensor, Picture) {
+        if is_host(&inputs[0]) {
+            let (output, picture) = host::Picture::group_norm(inputs, options);
+            return (output, Picture::Host(picture));
+        }
+        let (output, graph) = Graph::record(inputs, |inputs| group_norm(inputs, options));
+        (output, Picture::Library(graph))
     }
 
-    fn gradients(graph: Graph<3>, grad: TchTensor) -> [TchTensor; 3] {
-        graph.gradients(&grad.tensor)
+    fn gradients(graph: Picture, grad: TchTensor) -> [TchTensor; 3] {
+        match graph {
+            Picture::Host(picture) => picture.gradients(&grad),
+            Picture::Library(graph) => graph.gradients(&grad.tensor),
+        }
     }
+}
+
+/// Whether the convolution is ours. Where the CPU multiplies bfloat16, oneDNN does so with a product for each tap.
+fn is_ours(input: &TchTensor, weight: &TchTensor, stride: usize) -> bool {
+    let dtype = TensorMetadata::dtype(input);
+    let [.., taps] = weight.dims::<4>();
+    let is_narrow = dtype == DType::BF16 && products::has_bf16();
+    is_host(input) && !is_narrow && convolution::serves(dtype, taps, stride)
 }
 
 fn conv2d(inputs: [&tch::Tensor; 3], stride: usize, padding: usize) -> tch::Tensor {
@@ -43,6 +86,8 @@ fn conv2d(inputs: [&tch::Tensor; 3], stride: usize, padding: usize) -> tch::Tens
     convolve(inputs)
 }
 
-fn group_norm([input, weight, bias]: [&tch::Tensor; 3], groups: usize, eps: f64) -> tch::Tensor {
-    input.group_norm(groups as i64, Some(weight), Some(bias), eps, false)
+fn group_norm([input, weight, bias]: [&tch::Tensor; 3], options: GroupNormOptions) -> tch::Tensor {
+    let GroupNormOptions { groups, eps, silu } = options;
+    let normed = input.group_norm(groups as i64, Some(weight), Some(bias), eps, false);
+    if silu { normed.silu() } else { normed }
 }

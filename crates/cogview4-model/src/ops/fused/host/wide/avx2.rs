@@ -9,7 +9,7 @@ use half::{bf16, f16};
 use super::unit::{Kernels, MOST_LANES, Unit, kernels};
 
 /// The level.
-pub(super) struct Avx2;
+pub(in crate::ops::fused::host) struct Avx2;
 
 // SAFETY of the blocks below: the caller's, as the trait says.
 impl Unit for Avx2 {

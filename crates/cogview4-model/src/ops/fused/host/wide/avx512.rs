@@ -10,7 +10,7 @@ use super::unit::{Kernels, MOST_LANES, Unit, kernels};
 use crate::ops::fused::host::vectors;
 
 /// The level that widens.
-pub(super) struct Avx512;
+pub(in crate::ops::fused::host) struct Avx512;
 
 // SAFETY of the blocks below: the caller's, as the trait says.
 impl Unit for Avx512 {

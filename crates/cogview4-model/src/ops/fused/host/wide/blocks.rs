@@ -25,17 +25,17 @@ pub(super) fn task_size([rows, columns]: [usize; 2], wanted: usize, panel: usize
 
 /// Rows in panels of nearly equal height.
 #[derive(Clone)]
-pub(super) struct Panels {
+pub(in crate::ops::fused::host) struct Panels {
     rows: Range<usize>,
-    pub(super) count: usize,
+    pub(in crate::ops::fused::host) count: usize,
 }
 
 impl Panels {
-    pub(super) fn new(rows: Range<usize>, most: usize) -> Self {
+    pub(in crate::ops::fused::host) fn new(rows: Range<usize>, most: usize) -> Self {
         Self { count: rows.len().div_ceil(most), rows }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = Range<usize>> {
+    pub(in crate::ops::fused::host) fn iter(&self) -> impl Iterator<Item = Range<usize>> {
         let start = |panel: usize| self.rows.start + panel * self.rows.len() / self.count;
         (0..self.count).map(move |panel| start(panel)..start(panel + 1))
     }
@@ -43,26 +43,26 @@ impl Panels {
 
 /// The summed axis in chunks, whose order and sizes depend on its length alone.
 #[derive(Clone, Copy)]
-pub(super) struct Chunks {
+pub(in crate::ops::fused::host) struct Chunks {
     depth: usize,
     values: usize,
-    pub(super) count: usize,
+    pub(in crate::ops::fused::host) count: usize,
 }
 
 impl Chunks {
     /// Of an axis of which an item has `item` values, and a vector `vector`.
-    pub(super) fn new(depth: usize, item: usize, vector: usize) -> Self {
+    pub(in crate::ops::fused::host) fn new(depth: usize, item: usize, vector: usize) -> Self {
         let count = depth.div_ceil(CHUNK_ITEMS * item);
         let values = depth.div_ceil(count).next_multiple_of(vector);
         Self { depth, values, count: depth.div_ceil(values) }
     }
 
     /// Values of the longest chunk.
-    pub(super) fn longest(&self) -> usize {
+    pub(in crate::ops::fused::host) fn longest(&self) -> usize {
         self.values.min(self.depth)
     }
 
-    pub(super) fn get(&self, chunk: usize) -> Range<usize> {
+    pub(in crate::ops::fused::host) fn get(&self, chunk: usize) -> Range<usize> {
         chunk * self.values..self.depth.min((chunk + 1) * self.values)
     }
 }

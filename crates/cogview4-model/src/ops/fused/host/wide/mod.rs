@@ -18,7 +18,11 @@ mod unit;
 use super::Value;
 use crate::ops::ProductKernel;
 
+pub(super) use avx2::Avx2;
+pub(super) use avx512::Avx512;
+pub(super) use blocks::{Chunks, Panels};
 pub(super) use pack::Operand;
+pub(super) use unit::{Kernels, Line};
 
 /// `output[i][j] = sum over k of rows[i][k] columns[j][k], + bias[j]`, by one of the kernels that [`is_there`].
 pub(super) fn product<T: Value>(

@@ -3,7 +3,7 @@
 use crate::ops::fused::host::Value;
 
 /// Where the sums of a tile go.
-pub(super) struct Place<'a, T> {
+pub(in crate::ops::fused::host) struct Place<'a, T> {
     /// The first value.
     pub(super) values: *mut T,
     pub(super) rows: usize,

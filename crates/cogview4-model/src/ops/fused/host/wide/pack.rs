@@ -10,8 +10,8 @@ use crate::ops::{BLOCK_VALUES, fused::host::matrix::Matrix};
 pub(in crate::ops::fused::host) enum Operand<'a> {
     /// In bfloat16.
     Bf16(Matrix<'a>),
-    /// In f32, row by row.
-    F32 { values: &'a [f32], depth: usize },
+    /// In f32, row by row, which begin `stride` values apart.
+    F32 { values: &'a [f32], rows: usize, depth: usize, stride: usize },
     /// Row by row: codes, and for each block of a row what they are multiplied with.
     Codes { codes: &'a [i8], scales: &'a [f16], depth: usize },
 }
@@ -20,7 +20,7 @@ impl Operand<'_> {
     pub(super) fn rows(&self) -> usize {
         match *self {
             Self::Bf16(matrix) => matrix.rows,
-            Self::F32 { values, depth } => values.len() / depth,
+            Self::F32 { rows, .. } => rows,
             Self::Codes { codes, depth, .. } => codes.len() / depth,
         }
     }
@@ -35,7 +35,7 @@ impl Operand<'_> {
 
 /// Part of a matrix: as many rows as a vector has items, or fewer or none, and a part of the summed axis.
 #[derive(Clone, Copy)]
-pub(super) struct Strip<'a> {
+pub(in crate::ops::fused::host) struct Strip<'a> {
     pub(super) operand: &'a Operand<'a>,
     pub(super) row: usize,
     pub(super) rows: usize,
@@ -73,7 +73,7 @@ pub(super) unsafe fn strip<U: Unit>(strip: Strip<'_>, items: *mut u32, stride: u
                 );
             }
             Operand::Bf16(matrix) => by_columns::<U>(matrix, strip, items, stride),
-            Operand::F32 { values, depth: width } => {
+            Operand::F32 { values, stride: width, .. } => {
                 let first = values.as_ptr().wrapping_add(row * width + depth);
                 by_rows::<U>(
                     strip,

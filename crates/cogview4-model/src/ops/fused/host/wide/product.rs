@@ -13,7 +13,7 @@ use super::{
     blocks::{Chunks, Panels, task_size},
     output::Place,
     pack::{Operand, Strip},
-    unit::{Kernels, MOST_LANES},
+    unit::{Kernels, Line, MOST_LANES},
 };
 
 /// Tasks a thread, at least, where the product is large enough.
@@ -40,11 +40,6 @@ struct Scratch {
     right: Vec<Line>,
     sums: Vec<Line>,
 }
-
-/// Sixteen items, or sums.
-#[repr(C, align(64))]
-#[derive(Clone, Copy, Default)]
-struct Line([f32; MOST_LANES]);
 
 impl<'a, T: Value> Product<'a, T> {
     pub(super) fn new(rows: Operand<'a>, columns: Operand<'a>, bias: Option<&'a [f32]>, output: &'a mut [T]) -> Self {

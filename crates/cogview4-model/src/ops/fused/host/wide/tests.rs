@@ -165,7 +165,7 @@ proptest! {
             let mut output = vec![f32::NAN; rows * columns];
             let of_rows = match is_narrow {
                 true => Operand::Bf16(Matrix::by_rows(&narrow, rows, depth)),
-                false => Operand::F32 { values: &wide, depth },
+                false => Operand::F32 { values: &wide, rows: wide.len() / depth, depth, stride: depth },
             };
             product(kernel, of_rows, of_codes, None, &mut output);
             for (index, found) in output.into_iter().enumerate() {

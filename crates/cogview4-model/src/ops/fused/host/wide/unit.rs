@@ -8,12 +8,21 @@ use half::{bf16, f16};
 /// The largest number of items in a vector.
 pub(super) const MOST_LANES: usize = 16;
 
+/// Sixteen items, or sums.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Default, bytemuck::Pod, bytemuck::Zeroable)]
+pub(in crate::ops::fused::host) struct Line([f32; MOST_LANES]);
+
+impl Line {
+    pub(in crate::ops::fused::host) const VALUES: usize = MOST_LANES;
+}
+
 /// Vectors of one level.
 ///
 /// # Safety
 /// All functions want a CPU that has the level, and pointers to as many values as they say.
 #[expect(unsafe_code, reason = "vector instructions")]
-pub(super) trait Unit {
+pub(in crate::ops::fused::host) trait Unit {
     /// Items, or sums.
     type Vector: Copy;
     /// Items in a vector.
@@ -44,14 +53,15 @@ pub(super) trait Unit {
 
 /// Adds products of a panel of a few rows, `[items, height]`, and of one of two vectors of columns, `[items, 2 LANES]`,
 /// to sums `[height, 2 LANES]`; sets them where `is_first`.
-pub(super) type Multiply = unsafe fn(a: *const u32, b: *const u32, items: usize, sums: *mut f32, is_first: bool);
+pub(in crate::ops::fused::host) type Multiply =
+    unsafe fn(a: *const u32, b: *const u32, items: usize, sums: *mut f32, is_first: bool);
 
 /// What is compiled for a level.
 ///
 /// # Safety
 /// As [`Unit`].
 #[expect(unsafe_code, reason = "vector instructions")]
-pub(super) trait Kernels: Unit {
+pub(in crate::ops::fused::host) trait Kernels: Unit {
     /// For panels of 1, 2, ... rows.
     const MULTIPLY: &'static [Multiply];
     /// Columns of a panel.
