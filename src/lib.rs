@@ -13,8 +13,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub mod demo;
-
 pub use cogview4_control_pipeline as pipeline;
 pub use cogview4_data as data;
 pub use cogview4_hub as hub;
@@ -25,5 +23,5 @@ pub use cogview4_control_pipeline::{
     CannyDetector, CogView4ControlPipeline, CogView4Pipeline, CogView4PipelineOutput, ComponentParts, Components,
     Conditioning, Control, ControlImage, ControlLatents, ControlRequest, DiffusionPipeline, OutputType, PipelineError,
     PipelineFolder, PipelineLoader, PipelineRequest, PipelineSource, Prompt, PromptEmbeds, PromptTokenizer, Sampler,
-    StepEnd, TextRequest, TransformerSource, VaeImageProcessor, edge_f1, load_image, open_image, save_image,
+    StepEnd, TextRequest, TransformerSource, VaeImageProcessor, demo, edge_f1, load_image, open_image, save_image,
 };

@@ -3,6 +3,7 @@
 //! controlnet_aux's `CannyDetector`.
 
 mod canny;
+pub mod demo;
 mod error;
 mod fidelity;
 mod finite;

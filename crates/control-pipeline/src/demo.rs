@@ -26,6 +26,7 @@ pub fn drawing(name: &str) -> PathBuf {
     pipeline().join("drawings").join(name).with_extension("png")
 }
 
-fn assets() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/assets"))
+fn assets() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+    workspace.expect("invariant: this crate is within the workspace").join("assets")
 }
