@@ -3,24 +3,18 @@
     cargo build --release --example bench_autoencoder
     python scripts/reference/bench_autoencoder.py --pairs 3 --side 512
 
-Random weights. The bench is started with libtorch's folder in LD_LIBRARY_PATH, so that the PyTorch of this interpreter
-serves with `--device libtorch`.
+Random weights.
 """
 
 import argparse
 import json
-import os
 import resource
-import statistics
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
-TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+from pairs import RELEASE, last_json, table
 
 
 def arguments() -> argparse.Namespace:
@@ -55,10 +49,8 @@ def peer(side: int) -> dict:
     return {**found, "peak_rss_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
 
 
-def run(command: list) -> dict:
-    libraries = {"LD_LIBRARY_PATH": str(Path(torch.__file__).parent / "lib")}
-    process = subprocess.run(list(map(str, command)), check=True, capture_output=True, env={**os.environ, **libraries})
-    found = json.loads(process.stdout.splitlines()[-1])
+def measured(command: list) -> dict:
+    found = last_json(command)
     return {**found, "both_s": found["encode_s"] + found["decode_s"]}
 
 
@@ -67,16 +59,11 @@ def main() -> None:
     if args.peer:
         print(json.dumps(peer(args.side)))
         return
-    bench = TARGET / "release" / "examples" / "bench_autoencoder"
-    ours = [bench, "--side", args.side, "--device", args.device, "--dtype", args.dtype]
-    pairs = [(run(ours), run([sys.executable, __file__, "--peer", "--side", args.side])) for _ in range(args.pairs)]
+    ours = [RELEASE / "examples" / "bench_autoencoder", "--side", args.side, "--device", args.device, "--dtype", args.dtype]
+    theirs = [sys.executable, __file__, "--peer", "--side", args.side]
+    pairs = [(measured(ours), measured(theirs)) for _ in range(args.pairs)]
     for key, unit in (("encode_s", 1), ("decode_s", 1), ("both_s", 1), ("peak_rss_bytes", 2**30)):
-        for label, values in (
-            ("ours", [a[key] / unit for a, _ in pairs]),
-            ("diffusers", [b[key] / unit for _, b in pairs]),
-            ("ratio", [a[key] / b[key] for a, b in pairs]),
-        ):
-            print(f"{key:<15} {label:<10} min {min(values):.3f}  median {statistics.median(values):.3f}  max {max(values):.3f}")
+        table(key, [(a[key] / unit, b[key] / unit) for a, b in pairs])
 
 
 if __name__ == "__main__":

@@ -9,8 +9,6 @@ LD_LIBRARY_PATH, so that the same libtorch serves.
 """
 
 import argparse
-import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,9 +18,9 @@ from pathlib import Path
 import torch
 
 import tiny
+from pairs import ENVIRONMENT, RELEASE, ROOT, table
 
-ROOT = Path(__file__).resolve().parents[2]
-BINARY = ROOT / "target" / "release" / "examples" / "sft_infer"
+BINARY = RELEASE / "examples" / "sft_infer"
 DRAWING = ROOT / "assets" / "demo" / "drawings" / "fox.png"
 PROMPT = "a orange fox face, animals & nature, on a white background"
 CASES = {"demo": dict(side=64, steps=50, dtype="float32"), "wide": dict(side=512, steps=10, dtype="bfloat16")}
@@ -64,11 +62,10 @@ def main() -> None:
         case, folder = args.reference
         reference(folder, CASES[case])
         return
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(Path(torch.__file__).parent / "lib")}
 
     def seconds(command: list[str]) -> float:
         start = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True, env=environment)
+        subprocess.run(command, check=True, capture_output=True, env=ENVIRONMENT)
         return time.perf_counter() - start
 
     with tempfile.TemporaryDirectory() as folder:
@@ -79,13 +76,7 @@ def main() -> None:
             for _ in range(args.pairs):
                 first = seconds(ours(pipeline, case, args.device))
                 pairs.append((first, seconds([sys.executable, *sys.argv, "--reference", name, str(pipeline)])))
-            for label, values in (
-                ("ours, s", [a for a, _ in pairs]),
-                ("diffusers, s", [b for _, b in pairs]),
-                ("ratio", [a / b for a, b in pairs]),
-            ):
-                numbers = f"min {min(values):.3f}  median {statistics.median(values):.3f}  max {max(values):.3f}"
-                print(f"{name:<6} {label:<14} {numbers}")
+            table(name, pairs)
 
 
 if __name__ == "__main__":

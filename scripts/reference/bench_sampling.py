@@ -7,25 +7,18 @@ Loading is not timed; each timed run follows an untimed one of the same work.
 """
 
 import argparse
-import json
-import statistics
-import subprocess
 import time
-from pathlib import Path
 
 import torch
 from diffusers import CogView4ControlPipeline
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[2]
+from pairs import RELEASE, ROOT, last_json, table
+
 PIPELINE = ROOT / "tests" / "fixtures" / "untrained"
-BINARY = ROOT / "target" / "release" / "examples" / "bench_sampling"
+BINARY = RELEASE / "examples" / "bench_sampling"
 PROMPT = "a orange fox face, animals & nature, on a white background"
 SIDE = 256
-
-
-def row(name: str, values: list[float]) -> None:
-    print(f"{name:<16} min {min(values):.3f}  median {statistics.median(values):.3f}  max {max(values):.3f}")
 
 
 def main() -> None:
@@ -46,17 +39,15 @@ def main() -> None:
         return time.perf_counter() - start
 
     def ours() -> float:
-        command = [BINARY, "--pretrained_model_name_or_path", PIPELINE, "--repeats", "1", "--num_inference_steps", str(args.num_inference_steps)]
-        return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)["median_s"]
+        command = [BINARY, "--pretrained_model_name_or_path", PIPELINE, "--repeats", 1]
+        return last_json([*command, "--num_inference_steps", args.num_inference_steps])["median_s"]
 
     pairs = []
     for _ in range(args.pairs):
         first = ours()
         reference()
         pairs.append((first, reference()))
-    row("ours, s", [a for a, _ in pairs])
-    row("diffusers, s", [b for _, b in pairs])
-    row("ours / diffusers", [a / b for a, b in pairs])
+    table("s", pairs)
 
 
 if __name__ == "__main__":

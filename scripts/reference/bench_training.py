@@ -19,9 +19,10 @@ from pathlib import Path
 import torch
 from diffusers import CogView4Transformer2DModel
 
-ROOT = Path(__file__).resolve().parents[2]
+from pairs import ENVIRONMENT, RELEASE, ROOT, last_json, table
+
 UNTRAINED = ROOT / "tests" / "fixtures" / "untrained"
-BINARY = ROOT / "target" / "release" / "train_control_cogview4"
+BINARY = RELEASE / "train_control_cogview4"
 RESOLUTION, BATCH, STEPS, SKIPPED = 128, 8, 14, 4
 
 
@@ -52,7 +53,7 @@ def ours(folder: Path) -> dict:
         "--output_dir", folder / "out", "--resolution", RESOLUTION, "--train_batch_size", BATCH, "--max_train_steps", STEPS,
         "--learning_rate", 1e-3, "--pack_dir", folder / "pack", "--seed", 0, "--lr_scheduler", "constant",
     ]  # fmt: skip
-    subprocess.run(list(map(str, command)), check=True)
+    subprocess.run(list(map(str, command)), check=True, env=ENVIRONMENT)
     rows = [json.loads(line) for line in (folder / "out" / "metrics.jsonl").read_text().splitlines()]
     times = [BATCH / row["samples_per_second"] for row in rows[SKIPPED:]]
     return {"step_s": statistics.median(times), "peak_mib": rows[-1]["peak_memory_bytes"] / 2**20}
@@ -72,15 +73,9 @@ def main() -> None:
         pairs = []
         for _ in range(args.pairs):
             first = ours(folder)
-            process = subprocess.run([sys.executable, __file__, "--reference"], check=True, capture_output=True)
-            pairs.append((first, json.loads(process.stdout)))
+            pairs.append((first, last_json([sys.executable, __file__, "--reference"])))
     for key in ("step_s", "peak_mib"):
-        for label, values in (
-            ("ours", [a[key] for a, _ in pairs]),
-            ("PyTorch", [b[key] for _, b in pairs]),
-            ("ratio", [a[key] / b[key] for a, b in pairs]),
-        ):
-            print(f"{key:<9} {label:<8} min {min(values):.3f}  median {statistics.median(values):.3f}  max {max(values):.3f}")
+        table(key, [(a[key], b[key]) for a, b in pairs], "PyTorch")
 
 
 if __name__ == "__main__":

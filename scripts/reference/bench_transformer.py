@@ -4,22 +4,15 @@
     python scripts/reference/bench_transformer.py --pairs 5 --device libtorch --dtype bfloat16 --mode train \
         --gradient_checkpointing
 
-Random weights, 32 input channels; `train` is loss and backward to all parameters, without an optimiser. The bench is
-started with libtorch's folder in LD_LIBRARY_PATH, so that the PyTorch of this interpreter serves.
+Random weights, 32 input channels; `train` is loss and backward to all parameters, without an optimiser.
 """
 
 import argparse
-import json
-import os
-import statistics
-import subprocess
 import sys
-from pathlib import Path
 
-import torch
+from pairs import RELEASE, ROOT, last_json, table
 
-ROOT = Path(__file__).resolve().parents[2]
-BINARY = ROOT / "target" / "release" / "examples" / "bench_transformer"
+BINARY = RELEASE / "examples" / "bench_transformer"
 PEER = ROOT / "scripts" / "gpu" / "peer.py"
 
 
@@ -36,33 +29,25 @@ def arguments() -> argparse.ArgumentParser:
 
 
 def ours(args: argparse.Namespace) -> dict:
-    libraries = {"LD_LIBRARY_PATH": str(Path(torch.__file__).parent / "lib")}
-    return measured(args, [BINARY, "--device", args.device], env={**os.environ, **libraries})
+    return measured(args, [BINARY, "--device", args.device])
 
 
 def diffusers(args: argparse.Namespace) -> dict:
     return measured(args, [sys.executable, PEER, "--device", "cpu"])
 
 
-def measured(args: argparse.Namespace, command: list, **more) -> dict:
+def measured(args: argparse.Namespace, command: list) -> dict:
     """What a program prints last that takes these sizes."""
     for name in ("num_layers", "height", "width", "text_tokens", "batch", "repeats", "dtype", "mode"):
         command += [f"--{name}", getattr(args, name)]
-    command += ["--gradient_checkpointing"] * args.gradient_checkpointing
-    process = subprocess.run(list(map(str, command)), check=True, capture_output=True, **more)
-    return json.loads(process.stdout.splitlines()[-1])
+    return last_json(command + ["--gradient_checkpointing"] * args.gradient_checkpointing)
 
 
 def main() -> None:
     args = arguments().parse_args()
     pairs = [(ours(args), diffusers(args)) for _ in range(args.pairs)]
     for key, unit in (("median_s", 1), ("peak_rss_bytes", 2**30)):
-        for label, values in (
-            ("ours", [a[key] / unit for a, _ in pairs]),
-            ("diffusers", [b[key] / unit for _, b in pairs]),
-            ("ratio", [a[key] / b[key] for a, b in pairs]),
-        ):
-            print(f"{key:<15} {label:<10} min {min(values):.3f}  median {statistics.median(values):.3f}  max {max(values):.3f}")
+        table(key, [(a[key] / unit, b[key] / unit) for a, b in pairs])
 
 
 if __name__ == "__main__":
