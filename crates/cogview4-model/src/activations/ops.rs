@@ -1,7 +1,7 @@
 //! What operations hold.
 
 use super::{ActivationSettings, Cost};
-use crate::ops::ProductKernel;
+use crate::ops::conv2d_scratch;
 
 /// Bytes of a value in f32.
 pub(super) const F32: u64 = 4;
@@ -11,11 +11,6 @@ const QUERY_ROWS: u64 = 128;
 const CONV_PIXELS: u64 = 512;
 /// Such parts that a thread has begun: while it waits for others within one, it begins another.
 const CONV_PARTS: u64 = 2;
-/// Tiles of 4x4 pixels that a thread of a convolution of ours works on at a time.
-const CONV_TILES: u64 = 128;
-/// Pixels of a tile, and products that each is made of.
-const TILE_PIXELS: u64 = 16;
-const TILE_PRODUCTS: u64 = 36;
 
 /// Attention, from query, key and value of so many values each to the output. The values' heads are brought to the
 /// front by a copy. What is narrower than f32 is widened a block at a time, which counts as little as keys and values of
@@ -46,22 +41,18 @@ impl Conv {
         self.channels[0] * self.channels[1] * self.kernel * self.kernel
     }
 
+    /// Input and output included.
     pub(super) fn cost(self, settings: ActivationSettings) -> Cost {
         let flops = 2.0 * self.weight() as f64 * self.pixels[1] as f64;
-        let is_ours = self.kernel == 3 && self.pixels[0] == self.pixels[1] && has_kernels();
-        Cost { bytes: if is_ours { self.tiles(settings) } else { self.library(settings) }, flops }
+        let [before, after] = self.pixels;
+        let scratch = conv2d_scratch(self.kernel as usize, self.channels, before, settings.threads as u64);
+        let ours = scratch.filter(|_| before == after);
+        let bytes = ours.map(|scratch| settings.size() * (self.input() + self.output()) + scratch);
+        Cost { bytes: bytes.unwrap_or_else(|| self.library(settings)), flops }
     }
 
-    /// Bytes of a convolution of ours, input and output included: turned filters, and for each thread turned tiles and
-    /// their sums.
-    fn tiles(self, settings: ActivationSettings) -> u64 {
-        let [from, to] = self.channels;
-        let tiles = self.pixels[0].div_ceil(TILE_PIXELS).min(settings.threads as u64 * CONV_TILES);
-        settings.size() * (self.input() + self.output()) + F32 * TILE_PRODUCTS * (from * to + tiles * (from + to))
-    }
-
-    /// Bytes of a convolution of Burn's, input and output included. Computed in f32 from a copy of the input with the channels last and one of the weight
-    /// in that order; each thread has the patches of some pixels.
+    /// Bytes of a convolution of Burn's, input and output included. Computed in f32 from a copy of the input with the
+    /// channels last and one of the weight in that order; each thread has the patches of some pixels.
     fn library(self, settings: ActivationSettings) -> u64 {
         let (input, output, weight) = (self.input(), self.output(), self.weight());
         let depth = weight / self.channels[1];
@@ -78,9 +69,4 @@ impl Conv {
 /// A group norm with the activation behind it, from a picture of so many values to the next, both included.
 pub(super) fn norm_silu(settings: ActivationSettings, values: u64) -> u64 {
     2 * settings.size() * values
-}
-
-/// Whether convolutions are ours.
-fn has_kernels() -> bool {
-    ProductKernel::chosen() != ProductKernel::Library
 }

@@ -37,6 +37,7 @@ pub(super) use gelu::gelu_tanh;
 #[cfg(all(target_arch = "x86_64", any(feature = "flex", feature = "libtorch")))]
 pub(super) use host::products::has_kernel;
 pub(super) use linear::{adds_bias, linear};
+pub(crate) use picture::conv2d_scratch;
 pub(super) use picture::{conv2d, group_norm};
 pub(super) use precision::wide;
 pub(super) use quantized::{quantized_linear, serves_quantized};

@@ -14,7 +14,7 @@ use burn::{
         backend_extension,
         tensor::FloatTensor,
     },
-    tensor::{DType, Tensor, ops::PadMode},
+    tensor::{Tensor, ops::PadMode},
 };
 
 #[cfg(any(feature = "flex", feature = "libtorch"))]
@@ -23,10 +23,7 @@ use super::{
     autodiff::{inner, record},
     serves_values,
 };
-use crate::{
-    device::{is_flex, is_libtorch},
-    ops::GroupNormOptions,
-};
+use crate::{device::is_libtorch, ops::GroupNormOptions};
 
 /// Pictures are `[B, C, H, W]`.
 #[backend_extension(Autodiff, Flex: cfg(feature = "flex"), LibTorch: cfg(feature = "libtorch"))]
@@ -102,9 +99,8 @@ pub(in crate::ops) fn conv2d(
     stride: usize,
     (before, after): (usize, usize),
 ) -> Option<Tensor<4>> {
-    let device = input.device();
     let [.., taps] = weight.dims();
-    (is_libtorch(&device) || is_flex(&device) && has_convolution(input.dtype(), taps, stride)).then(|| {
+    (is_libtorch(&input.device()) || serves_values(input) && has_convolution(taps, stride)).then(|| {
         let (input, weight, bias) = (input.clone(), weight.clone(), bias.clone());
         let (input, padding) = match before == after {
             true => (input, before),
@@ -129,10 +125,18 @@ pub(in crate::ops) fn group_norm(
     })
 }
 
-/// Whether our kernels, where they reach the values, compute this convolution.
-fn has_convolution(dtype: DType, taps: usize, stride: usize) -> bool {
+/// Bytes of a convolution of ours that keeps the size of a picture, beside input and output; `None` where it is not ours.
+pub(crate) fn conv2d_scratch(taps: usize, channels: [u64; 2], pixels: u64, threads: u64) -> Option<u64> {
     #[cfg(any(feature = "flex", feature = "libtorch"))]
-    return host::convolution::serves(dtype, taps, stride);
+    return has_convolution(taps, 1).then(|| host::convolution::scratch_bytes(channels, pixels, threads));
+    #[cfg(not(any(feature = "flex", feature = "libtorch")))]
+    return None;
+}
+
+/// Whether our kernels, where they reach the values, compute this convolution.
+fn has_convolution(taps: usize, stride: usize) -> bool {
+    #[cfg(any(feature = "flex", feature = "libtorch"))]
+    return host::convolution::serves(taps, stride);
     #[cfg(not(any(feature = "flex", feature = "libtorch")))]
     return false;
 }

@@ -6,12 +6,9 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{
-    HostTensor, Value,
+    CHUNK, HostTensor, Value,
     rows::{TASK_VALUES, by_type},
 };
-
-/// Values that are widened together.
-const LANE_VALUES: usize = 1024;
 
 /// Applies a function to every value.
 pub(in crate::ops::fused) fn map<H: HostTensor>(input: &H, function: impl Fn(f32) -> f32 + Sync) -> H {
@@ -62,14 +59,14 @@ impl<T: Value, F: Fn([f32; N]) -> f32, const N: usize> WithSimd for Combine<'_, 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) {
         let Self { output, inputs, function } = self;
-        let (mut scratch, mut written) = ([[0.0; LANE_VALUES]; N], [0.0; LANE_VALUES]);
-        for (index, output) in output.chunks_mut(LANE_VALUES).enumerate() {
+        let (mut scratch, mut written) = ([[0.0; CHUNK]; N], [0.0; CHUNK]);
+        for (index, output) in output.chunks_mut(CHUNK).enumerate() {
             let mut scratch = scratch.iter_mut();
             let inputs = inputs.map(
                 #[inline(always)]
                 |values| {
                     let scratch = scratch.next().expect("invariant: one for each input");
-                    T::wide(&values[index * LANE_VALUES..][..output.len()], scratch)
+                    T::wide(&values[index * CHUNK..][..output.len()], scratch)
                 },
             );
             T::write(

@@ -5,11 +5,8 @@ use half::bf16;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{HostTensor, Value, rows::by_type};
+use super::{CHUNK, HostTensor, Value, rows::by_type};
 use crate::ops::{GroupNormOptions, fused::simd};
-
-/// Values that are widened and summed together.
-const CHUNK: usize = 1024;
 
 /// `[B, C, H, W]` with weight and bias `[C]`.
 pub(in crate::ops::fused) fn group_norm<H: HostTensor>([input, weight, bias]: [&H; 3], options: GroupNormOptions) -> H {

@@ -41,6 +41,9 @@ pub(super) use picture::Picture;
 pub(super) use rows::TASK_VALUES;
 pub(super) use rows::{gated_add, modulate, norm_rotate};
 
+/// Values that are widened, and summed in f32, together.
+const CHUNK: usize = 1024;
+
 /// A tensor whose memory the kernels reach.
 pub(super) trait HostTensor: Sized {
     fn dtype(&self) -> DType;

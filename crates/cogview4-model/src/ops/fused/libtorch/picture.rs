@@ -66,12 +66,11 @@ impl RecordedPictureOps for LibTorch {
     }
 }
 
-/// Whether the convolution is ours. Where the CPU multiplies bfloat16, oneDNN does so with a product for each tap.
+/// Whether the convolution is ours. Ours are computed in f32: where the CPU multiplies bfloat16, oneDNN's are taken.
 fn is_ours(input: &TchTensor, weight: &TchTensor, stride: usize) -> bool {
-    let dtype = TensorMetadata::dtype(input);
     let [.., taps] = weight.dims::<4>();
-    let is_narrow = dtype == DType::BF16 && products::has_bf16();
-    is_host(input) && !is_narrow && convolution::serves(dtype, taps, stride)
+    let is_narrow = TensorMetadata::dtype(input) == DType::BF16 && products::has_bf16();
+    is_host(input) && !is_narrow && convolution::serves(taps, stride)
 }
 
 fn conv2d(inputs: [&tch::Tensor; 3], stride: usize, padding: usize) -> tch::Tensor {

@@ -7,7 +7,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{
-    Operand, ProductKernel, Value, filters, simd,
+    CHUNK, Operand, ProductKernel, Value, filters, simd,
     tiles::{self, Tiles},
     transforms::PRODUCTS,
     wide,
@@ -15,8 +15,6 @@ use super::{
 
 /// Tiles whose products are summed at once: however many threads there are, sums are the same.
 const MOST_TILES: usize = 256;
-/// Values that are summed together, in f32.
-const CHUNK: usize = 1024;
 
 /// From pictures `[B, from, H, W]` and gradients `[B, to, H, W]` to filters `[to, from, 3, 3]`.
 pub(super) fn filter_gradients<T: Value>(

@@ -5,11 +5,9 @@ use rayon::prelude::*;
 
 use super::{
     Panels, Value,
-    transforms::{PRODUCTS, TAPS, both, of_filter, to_filter_gradient},
+    transforms::{LANES, PATCH, PRODUCTS, TAPS, both, of_filter, to_filter_gradient},
 };
 
-/// Filters that are turned together: as many as the highest panel has, or more.
-const LANES: usize = 16;
 const SQUARE: usize = TAPS * TAPS;
 
 /// Turned filters `[to, from]` in panels of a few rows, `[panel, product, from, rows of the panel]`.
@@ -124,7 +122,7 @@ impl<T: Value> WithSimd for TurnBack<'_, T> {
         let Self { turned, filters, first, output } = self;
         for (index, output) in output.chunks_mut(LANES * SQUARE).enumerate() {
             let lanes = output.len() / SQUARE;
-            let mut square = [[[0.0; LANES]; 6]; 6];
+            let mut square = [[[0.0; LANES]; PATCH]; PATCH];
             for (product, values) in square.as_flattened_mut().iter_mut().enumerate() {
                 values[..lanes].copy_from_slice(&turned[product * filters + first + index * LANES..][..lanes]);
             }

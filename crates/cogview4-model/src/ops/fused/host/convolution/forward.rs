@@ -1,10 +1,7 @@
 //! A convolution, and the gradient of its input: tiles are turned, multiplied with the filters, and turned back, so many
 //! at a time that they stay in the caches.
 
-use std::{
-    ops::Range,
-    sync::{Mutex, PoisonError},
-};
+use std::ops::Range;
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -12,12 +9,18 @@ use rayon::prelude::*;
 use super::{
     Chunks, Kernels, Line, Value,
     filters::Filters,
-    tiles::{self, LANES, Run, Tiles},
-    transforms::{PATCH, PRODUCTS},
+    tiles::{self, Run, Tiles},
+    transforms::{LANES, PATCH, PRODUCTS, TILE},
 };
 
 /// Tiles that a task has at most; the filters are read once for each task.
 const MOST_TILES: usize = 128;
+
+/// Bytes beside input and output, at most: turned filters, and for each thread turned tiles and their sums.
+pub(in crate::ops::fused) fn scratch_bytes([from, to]: [u64; 2], pixels: u64, threads: u64) -> u64 {
+    let tiles = pixels.div_ceil((TILE * TILE) as u64).min(threads * MOST_TILES as u64);
+    (PRODUCTS * size_of::<f32>()) as u64 * (from * to + tiles * (from + to))
+}
 
 /// Pictures `[B, from, H, W]` to `[B, to, H, W]`.
 pub(super) struct Convolution<'a, T> {
@@ -34,17 +37,10 @@ pub(super) struct Convolution<'a, T> {
 unsafe impl<T: Value> Sync for Convolution<'_, T> {}
 
 /// What a task's tiles are turned into: `[product, panel, channel, tiles of the panel]`.
+#[derive(Default)]
 struct Scratch {
     inputs: Vec<Line>,
     sums: Vec<Line>,
-}
-
-impl Scratch {
-    /// Of so many vectors.
-    fn new(inputs: usize, sums: usize) -> Self {
-        // As zeros that the system hands out, not written once more.
-        Self { inputs: bytemuck::zeroed_vec(inputs), sums: bytemuck::zeroed_vec(sums) }
-    }
 }
 
 impl<'a, T: Value> Convolution<'a, T> {
@@ -64,26 +60,18 @@ impl<'a, T: Value> Convolution<'a, T> {
     pub(super) fn run<U: Kernels>(&self) {
         let fair = self.tiles.count.div_ceil(rayon::current_num_threads()).next_multiple_of(U::WIDTH);
         let size = fair.clamp(U::WIDTH, MOST_TILES);
-        let vectors = |channels: usize| PRODUCTS * size * channels / Line::VALUES;
-        // A task takes what another has done with: pages are not asked for anew.
-        let pool = Mutex::new(Vec::new());
-        (0..self.tiles.count.div_ceil(size)).into_par_iter().for_each(|task| {
+        (0..self.tiles.count.div_ceil(size)).into_par_iter().for_each_init(Scratch::default, |scratch, task| {
             let range = task * size..self.tiles.count.min((task + 1) * size);
-            let taken = pool.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let mut scratch =
-                taken.unwrap_or_else(|| Scratch::new(vectors(self.filters.from), vectors(self.filters.to)));
-            self.task::<U>(range, &mut scratch);
-            pool.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
+            let panels = range.len().div_ceil(U::WIDTH);
+            let lines = |channels: usize| PRODUCTS * panels * channels * U::WIDTH / Line::VALUES;
+            scratch.inputs.resize(lines(self.filters.from), Line::default());
+            scratch.sums.resize(lines(self.filters.to), Line::default());
+            let inputs = bytemuck::cast_slice_mut(&mut scratch.inputs);
+            let sums = bytemuck::cast_slice_mut(&mut scratch.sums);
+            Arch::new().dispatch(Turn { of: self, range: range.clone(), width: U::WIDTH, panels, inputs });
+            self.multiply::<U>(panels, inputs, sums);
+            Arch::new().dispatch(TurnBack { of: self, range, width: U::WIDTH, panels, sums });
         });
-    }
-
-    fn task<U: Kernels>(&self, range: Range<usize>, scratch: &mut Scratch) {
-        let panels = range.len().div_ceil(U::WIDTH);
-        let inputs = bytemuck::cast_slice_mut(&mut scratch.inputs);
-        let sums = bytemuck::cast_slice_mut(&mut scratch.sums);
-        Arch::new().dispatch(Turn { of: self, range: range.clone(), width: U::WIDTH, panels, inputs });
-        self.multiply::<U>(panels, inputs, sums);
-        Arch::new().dispatch(TurnBack { of: self, range, width: U::WIDTH, panels, sums });
     }
 
     /// Multiplies the turned tiles with the filters.

@@ -18,16 +18,17 @@ use self::{
     tiles::Tiles,
 };
 use super::{
-    HostTensor, Value,
+    CHUNK, HostTensor, Value,
     rows::by_type,
     wide::{self, Avx2, Avx512, Chunks, Kernels, Line, Operand, Panels},
 };
 use crate::ops::{ProductKernel, fused::simd};
 
-/// Whether this convolution is computed here.
-pub(in crate::ops::fused) fn serves(dtype: DType, taps: usize, stride: usize) -> bool {
-    let has_kernel = ProductKernel::chosen() != ProductKernel::Library;
-    (taps, stride) == (transforms::TAPS, 1) && matches!(dtype, DType::F32 | DType::BF16) && has_kernel
+pub(in crate::ops::fused) use forward::scratch_bytes;
+
+/// Whether this convolution is computed here, where our kernels reach the values.
+pub(in crate::ops::fused) fn serves(taps: usize, stride: usize) -> bool {
+    (taps, stride) == (transforms::TAPS, 1) && ProductKernel::chosen() != ProductKernel::Library
 }
 
 /// `[B, in, H, W]` with filters `[out, in, 3, 3]` and bias `[out]` to `[B, out, H, W]`.

@@ -4,11 +4,9 @@ use std::ops::Range;
 
 use super::{
     Value,
-    transforms::{PATCH, TILE, both, of_input, of_output_gradient, to_output},
+    transforms::{LANES, PATCH, TILE, both, of_input, of_output_gradient, to_output},
 };
 
-/// Tiles that are computed together: a lane each.
-pub(super) const LANES: usize = 16;
 /// Pixels of a row that the tiles of a run depend on.
 const SPAN: usize = TILE * LANES + 2;
 

@@ -15,6 +15,8 @@ pub(super) const PATCH: usize = 6;
 pub(super) const PRODUCTS: usize = PATCH * PATCH;
 /// Taps of a filter, in each direction.
 pub(super) const TAPS: usize = 3;
+/// Tiles, or filters, that are turned together: a lane each.
+pub(super) const LANES: usize = 16;
 
 /// Bᵀ d: pixels of the input.
 #[inline(always)]
@@ -71,7 +73,7 @@ pub(super) fn to_filter_gradient(u: [f32; PATCH]) -> [f32; TAPS] {
 /// Applies a function to the columns of a square, then to its rows, in all lanes. Plain loops: what `array::from_fn`
 /// calls is not compiled for the instructions of the caller.
 #[inline(always)]
-pub(super) fn both<const N: usize, const M: usize, const LANES: usize>(
+pub(super) fn both<const N: usize, const M: usize>(
     square: &[[[f32; LANES]; N]; N],
     function: impl Fn([f32; N]) -> [f32; M],
 ) -> [[[f32; LANES]; M]; M] {
