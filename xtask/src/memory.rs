@@ -29,10 +29,9 @@ const RUNS: [(&str, u64); 3] = [
         315_000_000,
     ),
 ];
-/// By such a part runs differ, and plans from them: packing takes a ninth more than what is reckoned of the autoencoder
-/// since its convolutions are ours.
+/// By such a part runs differ, and plans from them.
 const SPREAD: f64 = 0.05;
-const PLANNED: f64 = 0.15;
+const PLANNED: f64 = 0.1;
 /// What another kind of CPU may hold more for its kernels, and each thread beyond two.
 const KERNELS: u64 = 16 << 20;
 const THREAD: u64 = 32 << 20;

@@ -4,7 +4,7 @@ use super::{
     ActivationSettings, Cost,
     ops::{self, Conv, F32},
 };
-use crate::AutoencoderKlConfig;
+use crate::{AutoencoderKlConfig, memory::kept_bytes};
 
 impl AutoencoderKlConfig {
     /// One picture of this height and width, in pixels, to latents, weights not counted. With tiles of a side, none is
@@ -24,6 +24,12 @@ impl AutoencoderKlConfig {
             walk.head(2 * self.latent_channels);
             walk.cost
         })
+    }
+
+    /// Bytes that stay with the C library when a picture was encoded, beside what the next one holds.
+    pub fn kept_of_encoding(&self, [height, width]: [usize; 2], settings: ActivationSettings) -> u64 {
+        let values = |(level, channels): (usize, &usize)| ((channels * height * width) >> (2 * level)) as u64;
+        kept_bytes(self.block_out_channels.iter().enumerate().map(values).map(|values| settings.size() * values))
     }
 
     /// Latents of one picture of this height and width, in pixels, to pixels, weights not counted. With tiles of a

@@ -16,6 +16,7 @@ pub(crate) use cut::NamedMap;
 #[cfg(target_os = "linux")]
 pub use cut::name_cut_files;
 pub use meter::MemoryMeter;
+pub(crate) use trim::kept_bytes;
 pub use trim::trim_heap;
 
 /// Does nothing on this system.

@@ -11,6 +11,18 @@ pub fn trim_heap() {
     }
 }
 
+/// Tensors of so many bytes and more are given back to the system at once.
+const LARGE: u64 = 32 << 20;
+
+/// Bytes that the C library keeps of a computation's tensors when it comes again, beside the tensors themselves: glibc
+/// takes those below 32 MiB from its heap, and leaves twice the largest of them at the heap's end, while those above
+/// have memory of their own. Where all are small, the next ones are where the last were.
+pub(crate) fn kept_bytes(tensors: impl Iterator<Item = u64> + Clone) -> u64 {
+    let is_glibc = cfg!(all(target_os = "linux", target_env = "gnu"));
+    let has_large = tensors.clone().any(|bytes| bytes >= LARGE);
+    if is_glibc && has_large { 2 * tensors.filter(|&bytes| bytes < LARGE).max().unwrap_or(0) } else { 0 }
+}
+
 #[cfg(all(test, target_os = "linux", target_env = "gnu"))]
 mod tests {
     use super::*;

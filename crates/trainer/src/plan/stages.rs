@@ -170,6 +170,7 @@ impl TrainPlanner {
             part("autoencoder", self.vae_bytes()),
             part("text encoder", self.weights.text_encoder_bytes(text, &settings, config.offload)),
             part("activations", cost.bytes + hidden),
+            part("freed memory", self.configs.vae.kept_of_encoding([side; 2], f32)),
         ]
     }
 
