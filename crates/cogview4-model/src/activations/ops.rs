@@ -20,21 +20,28 @@ pub(super) fn attention(settings: ActivationSettings, [query, key]: [u64; 2], se
     settings.size() * (2 * query + 2 * key) + scores
 }
 
-/// A convolution between so many channels and pixels.
+/// A convolution between so many channels.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Conv {
     pub(super) channels: [u64; 2],
-    pub(super) pixels: [u64; 2],
+    /// Height and width of the input.
+    pub(super) size: [usize; 2],
     pub(super) kernel: u64,
+    pub(super) stride: u64,
 }
 
 impl Conv {
     pub(super) fn input(self) -> u64 {
-        self.channels[0] * self.pixels[0]
+        self.channels[0] * pixels(self.size)
     }
 
     pub(super) fn output(self) -> u64 {
-        self.channels[1] * self.pixels[1]
+        self.channels[1] * self.pixels()
+    }
+
+    /// Of the output.
+    fn pixels(self) -> u64 {
+        pixels(self.size) / (self.stride * self.stride)
     }
 
     fn weight(self) -> u64 {
@@ -43,11 +50,16 @@ impl Conv {
 
     /// Input and output included.
     pub(super) fn cost(self, settings: ActivationSettings) -> Cost {
-        let flops = 2.0 * self.weight() as f64 * self.pixels[1] as f64;
-        let [before, after] = self.pixels;
-        let scratch = conv2d_scratch(self.kernel as usize, self.channels, before, settings.threads as u64);
-        let ours = scratch.filter(|_| before == after);
-        let bytes = ours.map(|scratch| settings.size() * (self.input() + self.output()) + scratch);
+        let flops = 2.0 * self.weight() as f64 * self.pixels() as f64;
+        let (channels, [taps, stride]) = (self.channels.map(|count| count as usize), [self.kernel, self.stride]);
+        let scratch = conv2d_scratch(
+            settings.dtype.dtype(),
+            channels,
+            self.size,
+            [taps as usize, stride as usize],
+            settings.threads,
+        );
+        let bytes = scratch.map(|scratch| settings.size() * (self.input() + self.output()) + scratch);
         Cost { bytes: bytes.unwrap_or_else(|| self.library(settings)), flops }
     }
 
@@ -56,7 +68,7 @@ impl Conv {
     fn library(self, settings: ActivationSettings) -> u64 {
         let (input, output, weight) = (self.input(), self.output(), self.weight());
         let depth = weight / self.channels[1];
-        let parts = CONV_PARTS * settings.threads as u64 * CONV_PIXELS.min(self.pixels[1]) * (depth + self.channels[1]);
+        let parts = CONV_PARTS * settings.threads as u64 * CONV_PIXELS.min(self.pixels()) * (depth + self.channels[1]);
         // The other order of channels is not needed for single pixels.
         let ordered = if self.kernel == 1 { output } else { input + output + weight + parts };
         let widened = if settings.is_wide() { 0 } else { F32 * (input + weight) };
@@ -64,6 +76,11 @@ impl Conv {
         let rounded = if settings.is_wide() { 0 } else { settings.size() * input + (F32 + settings.size()) * output };
         bytes.max(rounded)
     }
+}
+
+/// Pixels of a picture of this height and width.
+pub(super) fn pixels([height, width]: [usize; 2]) -> u64 {
+    (height * width) as u64
 }
 
 /// A group norm with the activation behind it, from a picture of so many values to the next, both included.

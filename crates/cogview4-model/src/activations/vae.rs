@@ -2,7 +2,7 @@
 
 use super::{
     ActivationSettings, Cost,
-    ops::{self, Conv, F32},
+    ops::{self, Conv, F32, pixels},
 };
 use crate::{AutoencoderKlConfig, memory::kept_bytes};
 
@@ -10,9 +10,9 @@ impl AutoencoderKlConfig {
     /// One picture of this height and width, in pixels, to latents, weights not counted. With tiles of a side, none is
     /// larger.
     pub fn encode_activations(&self, size: [usize; 2], tile: Option<usize>, settings: ActivationSettings) -> Cost {
-        self.tiled(size, tile, |[height, width]| {
+        self.tiled(size, tile, |size| {
             let widths = &self.block_out_channels;
-            let mut walk = Walk::new(settings, self.in_channels, height * width);
+            let mut walk = Walk::new(settings, self.in_channels, size);
             walk.conv(widths[0], 3);
             for (level, &channels) in widths.iter().enumerate() {
                 (0..self.layers_per_block).for_each(|_| walk.resnet(channels));
@@ -36,9 +36,9 @@ impl AutoencoderKlConfig {
     /// side, none is larger.
     pub fn decode_activations(&self, size: [usize; 2], tile: Option<usize>, settings: ActivationSettings) -> Cost {
         let scale = self.scale_factor();
-        self.tiled(size, tile, |[height, width]| {
+        self.tiled(size, tile, |size| {
             let widths = &self.block_out_channels;
-            let mut walk = Walk::new(settings, self.latent_channels, (height / scale) * (width / scale));
+            let mut walk = Walk::new(settings, self.latent_channels, size.map(|own| own / scale));
             walk.conv(widths[widths.len() - 1], 3);
             walk.middle(self);
             for (level, &channels) in widths.iter().enumerate().rev() {
@@ -68,17 +68,18 @@ impl AutoencoderKlConfig {
 struct Walk {
     settings: ActivationSettings,
     channels: u64,
-    pixels: u64,
+    /// Height and width.
+    size: [usize; 2],
     cost: Cost,
 }
 
 impl Walk {
-    fn new(settings: ActivationSettings, channels: usize, pixels: usize) -> Self {
-        Self { settings, channels: channels as u64, pixels: pixels as u64, cost: Cost::default() }
+    fn new(settings: ActivationSettings, channels: usize, size: [usize; 2]) -> Self {
+        Self { settings, channels: channels as u64, size, cost: Cost::default() }
     }
 
     fn values(&self) -> u64 {
-        self.channels * self.pixels
+        self.channels * pixels(self.size)
     }
 
     /// Notes what is held at a moment.
@@ -86,47 +87,46 @@ impl Walk {
         self.cost.bytes = self.cost.bytes.max(bytes);
     }
 
-    /// A convolution beside so many bytes.
-    fn conv_beside(&mut self, kept: u64, channels: [u64; 2], pixels: [u64; 2], kernel: u64) {
-        let Cost { bytes, flops } = Conv { channels, pixels, kernel }.cost(self.settings);
+    /// A convolution of the whole picture beside so many bytes.
+    fn conv_beside(&mut self, kept: u64, channels: [u64; 2], kernel: u64, stride: u64) {
+        let Cost { bytes, flops } = Conv { channels, size: self.size, kernel, stride }.cost(self.settings);
         self.holds(kept + bytes);
         self.cost.flops += flops;
     }
 
     fn conv(&mut self, channels: usize, kernel: u64) {
         let channels = channels as u64;
-        self.conv_beside(0, [self.channels, channels], [self.pixels; 2], kernel);
+        self.conv_beside(0, [self.channels, channels], kernel, 1);
         self.channels = channels;
     }
 
     fn resnet(&mut self, channels: usize) {
-        let (from, to, pixels) = (self.channels, channels as u64, self.pixels);
+        let (from, to, pixels) = (self.channels, channels as u64, pixels(self.size));
         let (input, output) = (from * pixels, to * pixels);
         let size = self.settings.size();
         let kept = size * input;
         self.holds(ops::norm_silu(self.settings, input));
-        self.conv_beside(kept, [from, to], [pixels; 2], 3);
+        self.conv_beside(kept, [from, to], 3, 1);
         self.holds(kept + ops::norm_silu(self.settings, output));
-        self.conv_beside(kept, [to; 2], [pixels; 2], 3);
+        self.conv_beside(kept, [to; 2], 3, 1);
         if from != to {
-            self.conv_beside(size * output, [from, to], [pixels; 2], 1);
+            self.conv_beside(size * output, [from, to], 1, 1);
         }
         self.channels = to;
     }
 
     /// A convolution of every second pixel, of a picture with zeros beside it.
     fn halve(&mut self) {
-        let padded = self.pixels;
         self.holds(2 * self.settings.size() * self.values());
-        self.conv_beside(0, [self.channels; 2], [padded, self.pixels / 4], 3);
-        self.pixels /= 4;
+        self.conv_beside(0, [self.channels; 2], 3, 2);
+        self.size = self.size.map(|own| own / 2);
     }
 
     fn double(&mut self) {
         let size = self.settings.size();
         self.holds(5 * size * self.values());
-        self.pixels *= 4;
-        self.conv_beside(0, [self.channels; 2], [self.pixels; 2], 3);
+        self.size = self.size.map(|own| 2 * own);
+        self.conv_beside(0, [self.channels; 2], 3, 1);
     }
 
     fn middle(&mut self, config: &AutoencoderKlConfig) {
@@ -136,8 +136,8 @@ impl Walk {
             let (values, size) = (self.values(), self.settings.size());
             // The picture, its tokens, query, key and value; then the attention's own.
             self.holds(5 * size * values);
-            self.holds(2 * size * values + ops::attention(self.settings, [values; 2], self.pixels));
-            let (pixels, width) = (self.pixels as f64, self.channels as f64);
+            self.holds(2 * size * values + ops::attention(self.settings, [values; 2], pixels(self.size)));
+            let (pixels, width) = (pixels(self.size) as f64, self.channels as f64);
             self.cost.flops += 8.0 * pixels * width * width + 4.0 * pixels * pixels * width;
         }
         self.resnet(channels);

@@ -14,11 +14,11 @@ use burn::{
         backend_extension,
         tensor::FloatTensor,
     },
-    tensor::{Tensor, ops::PadMode},
+    tensor::{DType, Tensor, ops::PadMode},
 };
 
 #[cfg(any(feature = "flex", feature = "libtorch"))]
-use super::host;
+use super::host::{self, convolution::ConvShape};
 use super::{
     autodiff::{inner, record},
     serves_values,
@@ -99,8 +99,9 @@ pub(in crate::ops) fn conv2d(
     stride: usize,
     (before, after): (usize, usize),
 ) -> Option<Tensor<4>> {
-    let [.., taps] = weight.dims();
-    (is_libtorch(&input.device()) || serves_values(input) && has_convolution(taps, stride)).then(|| {
+    let ([.., taps], device) = (weight.dims(), input.device());
+    let is_ours = || serves_values(input) && has_convolution(input.dtype(), taps, stride, device.is_autodiff());
+    (is_libtorch(&device) || is_ours()).then(|| {
         let (input, weight, bias) = (input.clone(), weight.clone(), bias.clone());
         let (input, padding) = match before == after {
             true => (input, before),
@@ -125,18 +126,28 @@ pub(in crate::ops) fn group_norm(
     })
 }
 
-/// Bytes of a convolution of ours that keeps the size of a picture, beside input and output; `None` where it is not ours.
-pub(crate) fn conv2d_scratch(taps: usize, channels: [u64; 2], pixels: u64, threads: u64) -> Option<u64> {
+/// Bytes of a convolution that nothing is recorded of, beside input and output; `None` where it is not ours. With half a
+/// filter of zeros around, pictures of this height and width keep their size, divided by the stride.
+pub(crate) fn conv2d_scratch(
+    dtype: DType,
+    [from, to]: [usize; 2],
+    size: [usize; 2],
+    [taps, stride]: [usize; 2],
+    threads: usize,
+) -> Option<u64> {
     #[cfg(any(feature = "flex", feature = "libtorch"))]
-    return has_convolution(taps, 1).then(|| host::convolution::scratch_bytes(channels, pixels, threads));
+    return has_convolution(dtype, taps, stride, false).then(|| {
+        let shape = ConvShape::new([1, from, to], size, taps, stride, taps / 2);
+        host::convolution::scratch_bytes(dtype, shape, threads)
+    });
     #[cfg(not(any(feature = "flex", feature = "libtorch")))]
     return None;
 }
 
-/// Whether our kernels, where they reach the values, compute this convolution.
-fn has_convolution(taps: usize, stride: usize) -> bool {
+/// Whether our kernels, where they reach the values, compute this convolution, and its backward where one is to be.
+fn has_convolution(dtype: DType, taps: usize, stride: usize, has_backward: bool) -> bool {
     #[cfg(any(feature = "flex", feature = "libtorch"))]
-    return host::convolution::serves(taps, stride);
+    return host::convolution::serves(dtype, taps, stride, has_backward);
     #[cfg(not(any(feature = "flex", feature = "libtorch")))]
     return false;
 }

@@ -11,8 +11,14 @@ use crate::ops::{
 };
 
 impl PictureOps for Flex {
-    fn fused_conv2d(input: FlexTensor, weight: FlexTensor, bias: FlexTensor, _: usize, _: usize) -> FlexTensor {
-        convolution::conv2d(&input, &weight, &bias)
+    fn fused_conv2d(
+        input: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        stride: usize,
+        padding: usize,
+    ) -> FlexTensor {
+        convolution::conv2d(&input, &weight, &bias, stride, padding)
     }
 
     fn fused_group_norm(
@@ -28,8 +34,8 @@ impl PictureOps for Flex {
 impl RecordedPictureOps for Flex {
     type Graph = host::Picture<FlexTensor>;
 
-    fn recorded_conv2d(inputs: [FlexTensor; 3], _: usize, _: usize) -> (FlexTensor, Self::Graph) {
-        host::Picture::conv2d(inputs)
+    fn recorded_conv2d(inputs: [FlexTensor; 3], stride: usize, padding: usize) -> (FlexTensor, Self::Graph) {
+        host::Picture::conv2d(inputs, stride, padding)
     }
 
     fn recorded_group_norm(inputs: [FlexTensor; 3], options: GroupNormOptions) -> (FlexTensor, Self::Graph) {

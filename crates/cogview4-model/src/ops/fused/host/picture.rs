@@ -13,9 +13,9 @@ pub(in crate::ops::fused) enum Picture<H> {
 }
 
 impl<H: HostTensor + Clone> Picture<H> {
-    /// Output of a convolution that is served, and what its backward reads.
-    pub(in crate::ops::fused) fn conv2d([input, weight, bias]: [H; 3]) -> (H, Self) {
-        (convolution::conv2d(&input, &weight, &bias), Self::Conv2d([input, weight]))
+    /// Output of a convolution whose backward is served, and what its backward reads.
+    pub(in crate::ops::fused) fn conv2d([input, weight, bias]: [H; 3], stride: usize, padding: usize) -> (H, Self) {
+        (convolution::conv2d(&input, &weight, &bias, stride, padding), Self::Conv2d([input, weight]))
     }
 
     /// Output of a group norm, and what its backward reads.

@@ -7,17 +7,17 @@ use burn::{
 
 use super::{graph::Graph, is_host, is_slow};
 use crate::ops::{
-    GroupNormOptions,
+    GroupNormOptions, ProductKernel,
     fused::{
-        host::{self, HostTensor, convolution, products},
+        host::{self, HostTensor, convolution},
         picture::{PictureOps, RecordedPictureOps},
     },
 };
 
 impl PictureOps for LibTorch {
     fn fused_conv2d(input: TchTensor, weight: TchTensor, bias: TchTensor, stride: usize, padding: usize) -> TchTensor {
-        match is_ours(&input, &weight, stride) {
-            true => convolution::conv2d(&input, &weight, &bias),
+        match is_ours(&input, &weight, stride, false) {
+            true => convolution::conv2d(&input, &weight, &bias, stride, padding),
             false => TchTensor::new(conv2d([&input.tensor, &weight.tensor, &bias.tensor], stride, padding)),
         }
     }
@@ -41,8 +41,8 @@ impl RecordedPictureOps for LibTorch {
     type Graph = Picture;
 
     fn recorded_conv2d(inputs: [TchTensor; 3], stride: usize, padding: usize) -> (TchTensor, Picture) {
-        if is_ours(&inputs[0], &inputs[1], stride) {
-            let (output, picture) = host::Picture::conv2d(inputs);
+        if is_ours(&inputs[0], &inputs[1], stride, true) {
+            let (output, picture) = host::Picture::conv2d(inputs, stride, padding);
             return (output, Picture::Host(picture));
         }
         let (output, graph) = Graph::record(inputs, |inputs| conv2d(inputs, stride, padding));
@@ -66,11 +66,12 @@ impl RecordedPictureOps for LibTorch {
     }
 }
 
-/// Whether the convolution is ours. Ours are computed in f32: where the CPU multiplies bfloat16, oneDNN's are taken.
-fn is_ours(input: &TchTensor, weight: &TchTensor, stride: usize) -> bool {
-    let [.., taps] = weight.dims::<4>();
-    let is_narrow = TensorMetadata::dtype(input) == DType::BF16 && products::has_bf16();
-    is_host(input) && !is_narrow && convolution::serves(taps, stride)
+/// Whether the convolution is ours. Without a matrix unit ours are computed in f32: where the CPU multiplies bfloat16,
+/// oneDNN's are taken.
+fn is_ours(input: &TchTensor, weight: &TchTensor, stride: usize, has_backward: bool) -> bool {
+    let ([.., taps], dtype) = (weight.dims::<4>(), TensorMetadata::dtype(input));
+    let is_library = dtype == DType::BF16 && ProductKernel::chosen() == ProductKernel::Avx512Bf16;
+    is_host(input) && !is_library && convolution::serves(dtype, taps, stride, has_backward)
 }
 
 fn conv2d(inputs: [&tch::Tensor; 3], stride: usize, padding: usize) -> tch::Tensor {

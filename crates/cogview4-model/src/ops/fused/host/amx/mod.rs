@@ -3,6 +3,7 @@
 //! oneDNN, which libtorch asks, reaches a fifth of what the unit can do at the sizes of the released model; these
 //! products reach about twice as much, and serve the pure-Rust backend too.
 
+pub(super) mod convolution;
 mod output;
 mod pack;
 mod product;
@@ -32,7 +33,7 @@ mod tests {
     use super::{is_there, product};
     use crate::ops::fused::host::matrix::Matrix;
 
-    fn values(rng: &mut Mt, count: usize) -> Vec<bf16> {
+    pub(super) fn values(rng: &mut Mt, count: usize) -> Vec<bf16> {
         (0..count).map(|_| bf16::from_f32(rng.next_u32() as f32 / u32::MAX as f32 - 0.5)).collect()
     }
 
@@ -46,7 +47,7 @@ mod tests {
     }
 
     /// Whether products can be tested; says so where not.
-    fn can_be_tested() -> bool {
+    pub(super) fn can_be_tested() -> bool {
         static SAYS_SO: Once = Once::new();
         if !is_there() {
             SAYS_SO.call_once(|| {

@@ -19,7 +19,7 @@ pub(super) const DEPTH: usize = 32;
 /// Values of bfloat16 in a tile.
 const VALUES: usize = ROWS * DEPTH;
 /// Sums in f32 that a tile holds.
-const SUMS: usize = ROWS * ROWS;
+pub(super) const SUMS: usize = ROWS * ROWS;
 /// Rows of a panel: two tiles, so that each that is loaded serves two products.
 pub(super) const PANEL_ROWS: usize = 2 * ROWS;
 
@@ -66,6 +66,12 @@ fn is_permitted() -> bool {
 /// A step of a panel: 32 rows, 32 values deep, as two tiles.
 #[repr(C, align(64))]
 pub(super) struct Step(pub(super) [bf16; 2 * VALUES]);
+
+impl Step {
+    pub(super) fn zeros() -> Self {
+        Self([bf16::ZERO; 2 * VALUES])
+    }
+}
 
 /// Sums of two panels, 32 by 32, as four tiles: upper and lower half of the first by left and right half of the second.
 #[repr(C, align(64))]
@@ -151,6 +157,77 @@ impl Tiles {
                 sums = in(reg) sums,
                 row = in(reg) ROW_BYTES,
                 is_first = in(reg) u32::from(is_first),
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        }
+    }
+}
+
+impl Tiles {
+    /// As [`multiply`](Self::multiply), where the first panel's tiles lie apart: of each step at one of `offsets` in `a`,
+    /// with `stride` bytes from row to row.
+    #[inline]
+    #[expect(unsafe_code, reason = "Rust has no stable intrinsics for the unit")]
+    pub(super) fn multiply_taps(
+        &self,
+        a: [&[u8]; 2],
+        (offsets, stride): (&[usize], usize),
+        b: &[Step],
+        sums: &mut Sums,
+        is_first: bool,
+    ) {
+        assert!(offsets.len() == b.len() && !b.is_empty(), "invariant: steps of both panels");
+        let end = offsets.iter().max().map_or(0, |offset| offset + (ROWS - 1) * stride + ROW_BYTES);
+        assert!(a.iter().all(|a| end <= a.len()), "invariant: tiles that are there");
+        // SAFETY: reads tiles at all offsets by the assertion, and as many steps as there are, and reads and writes the four
+        // tiles of sums. `self` says that the unit is set up, and compiled code does not use its registers.
+        unsafe {
+            asm!(
+                "test {is_first:e}, {is_first:e}",
+                "jz 2f",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "jmp 3f",
+                "2:",
+                "tileloadd tmm0, [{sums} + {row}]",
+                "tileloadd tmm1, [{sums} + {row} + 1024]",
+                "tileloadd tmm2, [{sums} + {row} + 2048]",
+                "tileloadd tmm3, [{sums} + {row} + 3072]",
+                "3:",
+                "mov {tile}, [{offsets}]",
+                "add {tile}, {first}",
+                "tileloadd tmm4, [{tile} + {stride}]",
+                "tileloadd tmm6, [{b} + {row}]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{b} + {row} + 1024]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "mov {tile}, [{offsets}]",
+                "add {tile}, {second}",
+                "tileloadd tmm5, [{tile} + {stride}]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {offsets}, 8",
+                "add {b}, 2048",
+                "dec {steps}",
+                "jnz 3b",
+                "tilestored [{sums} + {row}], tmm0",
+                "tilestored [{sums} + {row} + 1024], tmm1",
+                "tilestored [{sums} + {row} + 2048], tmm2",
+                "tilestored [{sums} + {row} + 3072], tmm3",
+                first = in(reg) a[0].as_ptr(),
+                second = in(reg) a[1].as_ptr(),
+                offsets = inout(reg) offsets.as_ptr() => _,
+                stride = in(reg) stride,
+                b = inout(reg) b.as_ptr() => _,
+                steps = inout(reg) b.len() => _,
+                sums = in(reg) sums,
+                row = in(reg) ROW_BYTES,
+                is_first = in(reg) u32::from(is_first),
+                tile = out(reg) _,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),

@@ -4,7 +4,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{
-    Panels, Value,
+    Direction, Panels, Value,
     transforms::{LANES, PATCH, PRODUCTS, TAPS, both, of_filter, to_filter_gradient},
 };
 
@@ -16,15 +16,6 @@ pub(super) struct Filters {
     pub(super) panels: Panels,
     pub(super) to: usize,
     pub(super) from: usize,
-}
-
-/// Which filter leads from one channel to another.
-#[derive(Clone, Copy)]
-pub(super) enum Direction {
-    /// As a convolution has it: `[to, from, 3, 3]`.
-    Forward,
-    /// As the gradient of its input has it: `[from, to, 3, 3]`, turned around.
-    Backward,
 }
 
 impl Filters {
@@ -66,23 +57,15 @@ impl<T: Value> WithSimd for Turn<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) {
-        let Self { values, dims: [to, from], direction, rows, output } = self;
+        let Self { values, dims: dims @ [_, from], direction, rows, output } = self;
         let height = rows.len();
         for column in 0..from {
             let mut square = [[[0.0; LANES]; TAPS]; TAPS];
             for (lane, row) in rows.clone().enumerate() {
-                let filter = match direction {
-                    Direction::Forward => row * from + column,
-                    Direction::Backward => column * to + row,
-                };
                 let mut taps = [0.0; SQUARE];
-                T::widen(&values[filter * SQUARE..][..SQUARE], &mut taps);
-                for (tap, value) in taps.into_iter().enumerate() {
-                    let place = match direction {
-                        Direction::Forward => tap,
-                        Direction::Backward => SQUARE - 1 - tap,
-                    };
-                    square[place / TAPS][place % TAPS][lane] = value;
+                T::widen(&values[direction.filter(dims, [row, column]) * SQUARE..][..SQUARE], &mut taps);
+                for tap in 0..SQUARE {
+                    square[tap / TAPS][tap % TAPS][lane] = taps[direction.tap(tap, SQUARE)];
                 }
             }
             let turned = both(&square, of_filter);

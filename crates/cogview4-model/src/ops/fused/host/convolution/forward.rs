@@ -7,7 +7,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{
-    Chunks, Kernels, Line, Value,
+    Chunks, ConvShape, Kernels, Line, Value,
     filters::Filters,
     tiles::{self, Run, Tiles},
     transforms::{LANES, PATCH, PRODUCTS, TILE},
@@ -17,9 +17,10 @@ use super::{
 const MOST_TILES: usize = 128;
 
 /// Bytes beside input and output, at most: turned filters, and for each thread turned tiles and their sums.
-pub(in crate::ops::fused) fn scratch_bytes([from, to]: [u64; 2], pixels: u64, threads: u64) -> u64 {
-    let tiles = pixels.div_ceil((TILE * TILE) as u64).min(threads * MOST_TILES as u64);
-    (PRODUCTS * size_of::<f32>()) as u64 * (from * to + tiles * (from + to))
+pub(super) fn scratch_bytes(ConvShape { batch, from, to, output, .. }: ConvShape, threads: usize) -> u64 {
+    let pixels: usize = output.iter().product();
+    let tiles = (batch * pixels).div_ceil(TILE * TILE).min(threads * MOST_TILES);
+    (PRODUCTS * size_of::<f32>()) as u64 * (from * to + tiles * (from + to)) as u64
 }
 
 /// Pictures `[B, from, H, W]` to `[B, to, H, W]`.

@@ -1,56 +1,86 @@
-//! Convolutions with filters of 3x3 taps that keep the size of a picture, by Winograd's minimal filtering. Values are
-//! computed in f32.
+//! Convolutions: with filters of 3x3 taps that keep the size of a picture by Winograd's minimal filtering, in f32; in
+//! bfloat16 on the matrix unit where the CPU has one.
 
 #![allow(clippy::needless_range_loop, reason = "loops over lanes, as vector instructions have them")]
 
 mod backward;
 mod filters;
 mod forward;
+mod shape;
 mod tiles;
 mod transforms;
 
 use burn::tensor::DType;
 use half::bf16;
 
-use self::{
-    filters::{Direction, Filters},
-    forward::Convolution,
-    tiles::Tiles,
-};
+use self::{filters::Filters, forward::Convolution, tiles::Tiles};
 use super::{
-    CHUNK, HostTensor, Value,
+    CHUNK, HostTensor, Value, amx,
     rows::by_type,
     wide::{self, Avx2, Avx512, Chunks, Kernels, Line, Operand, Panels},
 };
 use crate::ops::{ProductKernel, fused::simd};
 
-pub(in crate::ops::fused) use forward::scratch_bytes;
+pub(in crate::ops::fused) use shape::ConvShape;
+pub(super) use shape::Direction;
 
-/// Whether this convolution is computed here, where our kernels reach the values.
-pub(in crate::ops::fused) fn serves(taps: usize, stride: usize) -> bool {
-    (taps, stride) == (transforms::TAPS, 1) && ProductKernel::chosen() != ProductKernel::Library
+/// Whether this convolution is computed here, where our kernels reach the values; its backward is there only where it
+/// keeps the size of a picture.
+pub(in crate::ops::fused) fn serves(dtype: DType, taps: usize, stride: usize, has_backward: bool) -> bool {
+    let is_winograd = (taps, stride) == (transforms::TAPS, 1);
+    match ProductKernel::chosen() {
+        ProductKernel::Library => false,
+        ProductKernel::MatrixUnit if dtype == DType::BF16 => is_winograd || !has_backward,
+        _ => is_winograd,
+    }
 }
 
-/// `[B, in, H, W]` with filters `[out, in, 3, 3]` and bias `[out]` to `[B, out, H, W]`.
-pub(in crate::ops::fused) fn conv2d<H: HostTensor>(input: &H, weight: &H, bias: &H) -> H {
-    let [out, ..] = weight.dims::<4>();
+/// Bytes of a convolution that is served, beside input and output.
+pub(in crate::ops::fused) fn scratch_bytes(dtype: DType, shape: ConvShape, threads: usize) -> u64 {
+    match is_on_unit(dtype) {
+        true => amx::convolution::scratch_bytes(shape, threads),
+        false => forward::scratch_bytes(shape, threads),
+    }
+}
+
+fn is_on_unit(dtype: DType) -> bool {
+    dtype == DType::BF16 && ProductKernel::chosen() == ProductKernel::MatrixUnit
+}
+
+/// `[B, in, H, W]` with filters `[out, in, taps, taps]` and bias `[out]`, with zeros around the picture.
+pub(in crate::ops::fused) fn conv2d<H: HostTensor>(
+    input: &H,
+    weight: &H,
+    bias: &H,
+    stride: usize,
+    padding: usize,
+) -> H {
+    let ([batch, from, height, width], [to, _, taps, _]) = (input.dims(), weight.dims());
+    let shape = ConvShape::new([batch, from, to], [height, width], taps, stride, padding);
     let bias = bias.to_f32();
-    by_type!(input, convolve(input, weight, &bias, out, Direction::Forward))
+    by_type!(input, convolve(input, weight, &bias, shape, Direction::Forward))
 }
 
-/// Gradients of input, weight and bias.
+/// Gradients of input, weight and bias, of a convolution that keeps the size of a picture.
 pub(in crate::ops::fused) fn conv2d_backward<H: HostTensor>(input: &H, weight: &H, grad: &H) -> [H; 3] {
-    let [_, channels, ..] = input.dims::<4>();
-    let of_input = by_type!(grad, convolve(grad, weight, &vec![0.0; channels], channels, Direction::Backward));
+    let ([_, to, ..], [batch, from, height, width]) = (input.dims::<4>(), grad.dims());
+    let shape = ConvShape::new([batch, from, to], [height, width], transforms::TAPS, 1, 1);
+    let of_input = by_type!(grad, convolve(grad, weight, &vec![0.0; to], shape, Direction::Backward));
     let [of_weight, of_bias] = by_type!(input, of_parameters(input, weight, grad));
     [of_input, of_weight, of_bias]
 }
 
-fn convolve<H: HostTensor, T: Value>(input: &H, weight: &H, bias: &[f32], to: usize, direction: Direction) -> H {
-    let [batch, from, height, width] = input.dims();
+fn convolve<H: HostTensor, T: Value>(input: &H, weight: &H, bias: &[f32], shape: ConvShape, direction: Direction) -> H {
     let (input, weight) = (input.contiguous(), weight.contiguous());
+    let ConvShape { batch, to, from, output: [height, width], .. } = shape;
+    let dims = [batch, to, height, width];
+    if is_on_unit(T::dtype()) {
+        return input.filled::<bf16>(&dims, |output| {
+            amx::convolution::convolve(input.values(), (weight.values(), direction), bias, shape, output);
+        });
+    }
     let tiles = Tiles::new(batch, height, width);
-    input.filled(&[batch, to, height, width], |output| {
+    input.filled(&dims, |output| {
         let (pictures, weights) = ((input.values::<T>(), tiles), (weight.values(), [to, from], direction));
         convolve_by(ProductKernel::chosen(), pictures, weights, bias, output);
     })
