@@ -175,7 +175,7 @@ pub(crate) fn each<T: Send, R: Send>(device: &Device, items: Vec<T>, run: impl F
 
 /// Whether a device is the pure-Rust CPU, with or without autodiff.
 #[cfg_attr(not(feature = "flex"), expect(unused_variables, reason = "no device is, then"))]
-pub(crate) fn is_flex(device: &Device) -> bool {
+pub fn is_flex(device: &Device) -> bool {
     #[cfg(feature = "flex")]
     return *device == Device::flex();
     #[cfg(not(feature = "flex"))]

@@ -4,6 +4,7 @@
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use cogview4_data::{Draws, Stream};
 use cogview4_model::{FlowMatchEulerSchedulerConfig, transformer::SizeConditions};
+use rayon::prelude::*;
 
 use super::EncodedSample;
 use crate::config::{Recipe, WeightingSigma};
@@ -98,7 +99,7 @@ impl BatchMaker<'_> {
             |features| &features.control,
             |features| control_stream.map(|stream| normals(stream, features)),
         );
-        let noise = features.iter().flat_map(|features| normals(noise_stream, features)).collect();
+        let noise = each(features, |features| normals(noise_stream, features));
         let noise: Tensor<4> = self.tensor(noise, shape);
 
         let image_seq_len = height * width / (self.patch_size * self.patch_size);
@@ -135,13 +136,15 @@ impl BatchMaker<'_> {
     fn latents<'f>(
         &self,
         features: &'f [EncodedSample],
-        moments: impl Fn(&'f EncodedSample) -> &'f TensorData,
-        noise: impl Fn(&'f EncodedSample) -> Option<Vec<f32>>,
+        moments: impl Fn(&'f EncodedSample) -> &'f TensorData + Sync,
+        noise: impl Fn(&'f EncodedSample) -> Option<Vec<f32>> + Sync,
     ) -> Tensor<4> {
         let [channels, height, width] = latent_shape(moments(&features[0]));
         let normalize = |value: f32| ((f64::from(value) - self.shift_factor) * self.scaling_factor) as f32;
-        let values = features.iter().flat_map(|features| posterior(values(moments(features)), noise(features)));
-        self.tensor(values.map(normalize).collect(), [features.len(), channels, height, width])
+        let values = each(features, |features| {
+            posterior(values(moments(features)), noise(features)).into_iter().map(normalize).collect()
+        });
+        self.tensor(values, [features.len(), channels, height, width])
     }
 
     /// Lines captions up on the right; pads that only do that are hidden, own pads when asked for.
@@ -165,6 +168,12 @@ impl BatchMaker<'_> {
     fn tensor<const D: usize>(&self, values: Vec<f32>, shape: [usize; D]) -> Tensor<D> {
         Tensor::from_data(TensorData::new(values, shape), (self.device, DType::F32))
     }
+}
+
+/// The values of all samples, one after the other; drawing them takes as long as a layer of a small model.
+fn each<'f>(features: &'f [EncodedSample], values: impl Fn(&'f EncodedSample) -> Vec<f32> + Sync) -> Vec<f32> {
+    let of_samples: Vec<_> = features.par_iter().map(|features| values(features)).collect();
+    of_samples.concat()
 }
 
 /// Channels, height and width of the latents whose moments these are.

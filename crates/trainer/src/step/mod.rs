@@ -2,18 +2,22 @@
 
 mod dump;
 mod output;
+mod parts;
 mod recompute;
 mod sink;
 #[cfg(test)]
 mod tests;
 
-use std::time::Instant;
+use std::{ops::Range, time::Instant};
 
 use burn::{
     module::Module,
     tensor::{DType, Tensor, TensorData},
 };
 use cogview4_model::{CogView4Transformer, ComputeDtype, transformer::TransformerInputs};
+use rayon::prelude::*;
+
+use self::parts::parts;
 
 use crate::{error::Result, samples::MicroBatch};
 
@@ -30,27 +34,46 @@ pub(crate) fn forward_backward(
     sink: &mut GradientSink<'_>,
 ) -> Result<(CogView4Transformer, StepOutput)> {
     let (samples, start) = (batch.timesteps.len(), Instant::now());
-    let loss = |output: Tensor<4>| {
-        let output = output.cast(DType::F32);
-        let target = Tensor::from_inner(batch.noise.clone() - batch.image_latents.clone());
-        let weights = TensorData::new(batch.loss_weights.clone(), [samples, 1]);
-        let weights = Tensor::<2>::from_data(weights, &output.device());
-        let loss = (squares(output.clone(), target) * weights).mean();
-        let value = f64::from(loss.clone().into_scalar::<f32>());
-        (loss, StepOutput { loss: value, model_output: output.inner(), forward: start.elapsed() })
-    };
-    let inputs = inputs(&model, batch, dtype).from_inner();
     if recompute {
+        let inputs = inputs(&model, batch, dtype).from_inner();
+        let loss = |output| {
+            let (loss, output) = loss(output, batch, samples);
+            let value = f64::from(loss.clone().into_scalar::<f32>());
+            (loss, StepOutput { loss: value, model_output: output, forward: start.elapsed() })
+        };
         return recompute::forward_backward(model, inputs, sink, loss);
     }
-    let recorded = model.clone().train();
-    let (loss, output) = loss(recorded.forward(inputs)?);
-    sink.add(&recorded, loss.backward());
-    drop(recorded);
+    let of_part = |part: Range<usize>| -> Result<_> {
+        let part = batch.part(part);
+        let recorded = model.clone().train();
+        let output = recorded.forward(inputs(&model, &part, dtype).from_inner())?;
+        let (loss, output) = loss(output, &part, samples);
+        let value = f64::from(loss.clone().into_scalar::<f32>());
+        Ok((recorded, loss, output, value))
+    };
+    let passed: Vec<_> = parts(&model, batch).into_par_iter().map(of_part).collect::<Result<_>>()?;
+    let forward = start.elapsed();
+    let value = passed.iter().map(|(_, _, _, value)| value).sum();
+    let outputs = passed.iter().map(|(_, _, output, _)| output.clone()).collect();
+    let output = StepOutput { loss: value, model_output: Tensor::cat(outputs, 0), forward };
+    let passed: Vec<_> = passed.into_par_iter().map(|(recorded, loss, _, _)| (recorded, loss.backward())).collect();
+    for (recorded, pass) in passed {
+        sink.add(&recorded, pass);
+    }
     for index in (0..model.num_blocks()).rev() {
         model = sink.block_is_complete(index, model)?;
     }
     Ok((sink.all_is_complete(model)?, output))
+}
+
+/// What a part's samples add to the mean loss of so many, and the model's output in f32.
+fn loss(output: Tensor<4>, part: &MicroBatch, samples: usize) -> (Tensor<1>, Tensor<4>) {
+    let (output, own) = (output.cast(DType::F32), part.timesteps.len());
+    let target = Tensor::from_inner(part.noise.clone() - part.image_latents.clone());
+    let weights = TensorData::new(part.loss_weights.clone(), [own, 1]);
+    let weights = Tensor::<2>::from_data(weights, &output.device());
+    let loss = (squares(output.clone(), target) * weights).sum() / samples as f64;
+    (loss, output.inner())
 }
 
 /// The loss of each sample, unweighted, of a model that is not on an autodiff device.

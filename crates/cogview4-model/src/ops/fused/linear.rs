@@ -15,6 +15,8 @@ use super::{
     autodiff::{inner, record},
     precision::{cast, wide},
 };
+#[cfg(any(feature = "flex", feature = "libtorch"))]
+use crate::device::is_flex;
 
 /// `input W^T + bias` of `[R, in]`, `[out, in]` and `[out]`.
 #[backend_extension(
@@ -87,7 +89,9 @@ pub(super) fn backward<B: Backend>(
 #[cfg_attr(not(any(feature = "flex", feature = "libtorch")), expect(unused_variables, reason = "no kernel is there"))]
 pub(in crate::ops) fn adds_bias(input: &Tensor<2>) -> bool {
     #[cfg(any(feature = "flex", feature = "libtorch"))]
-    return super::serves_values(input) && super::host::products::is_served(input.dtype());
+    return super::serves_values(input)
+        && (input.dtype() == DType::BF16 || is_flex(&input.device()))
+        && super::host::products::is_served(input.dtype());
     #[cfg(not(any(feature = "flex", feature = "libtorch")))]
     return false;
 }

@@ -2,14 +2,14 @@
 
 use burn::tensor::DType;
 use half::bf16;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{
-    HostTensor, amx,
+    HostTensor, Value, amx,
     matrix::Matrix,
-    rounded,
+    rows::by_type,
     wide::{self, Operand},
-    widened,
 };
 use crate::ops::{ProductKernel, QuantizedMatrix};
 
@@ -20,30 +20,34 @@ const COLUMNS: usize = 64;
 
 /// `input W^T + bias` of `[R, in]`, `[out, in]` and `[out]`; `None` where no kernel serves.
 pub(in crate::ops::fused) fn linear<H: HostTensor>(input: &H, weight: &H, bias: &H) -> Option<H> {
+    serves(input, weight).then(|| by_type!(input, linear_typed(input, weight, bias)))
+}
+
+fn linear_typed<H: HostTensor, T: Factor>(input: &H, weight: &H, bias: &H) -> H {
     let ([rows, depth], [columns, _]) = (input.dims(), weight.dims());
-    serves(input, [rows, columns, depth]).then(|| {
-        let (input, weight, bias) = (input.contiguous(), weight.contiguous(), bias.to_f32());
-        let of_rows = Matrix::by_rows(input.values(), rows, depth);
-        let of_columns = Matrix::by_rows(weight.values(), columns, depth);
-        input.filled(&[rows, columns], |output| product(of_rows, of_columns, Some(&bias), output))
-    })
+    let (input, weight, bias) = (input.contiguous(), weight.contiguous(), bias.to_f32());
+    let of_rows = Matrix::by_rows(input.values::<T>(), rows, depth);
+    let of_columns = Matrix::by_rows(weight.values(), columns, depth);
+    input.filled(&[rows, columns], |output| T::product(of_rows, of_columns, Some(&bias), output))
 }
 
 /// Gradients of input, weight and bias of [`linear`], of a gradient `[R, out]`.
 pub(in crate::ops::fused) fn linear_backward<H: HostTensor>(input: &H, weight: &H, grad: &H) -> Option<(H, H, H)> {
+    serves(input, weight).then(|| by_type!(input, linear_backward_typed(input, weight, grad)))
+}
+
+fn linear_backward_typed<H: HostTensor, T: Factor>(input: &H, weight: &H, grad: &H) -> (H, H, H) {
     let ([rows, depth], [columns, _]) = (input.dims(), weight.dims());
-    serves(input, [rows, columns, depth]).then(|| {
-        let [input, weight, grad] = [input, weight, grad].map(H::contiguous);
-        let [inputs, weights, grads] = [&input, &weight, &grad].map(H::values::<bf16>);
-        let of_input = input.filled(&[rows, depth], |output| {
-            product(Matrix::by_rows(grads, rows, columns), Matrix::by_columns(weights, depth, columns), None, output);
-        });
-        let of_weight = weight.filled(&[columns, depth], |output| {
-            product(Matrix::by_columns(grads, columns, rows), Matrix::by_columns(inputs, depth, rows), None, output);
-        });
-        let of_bias = grad.filled(&[columns], |output| sum_rows(grads, output));
-        (of_input, of_weight, of_bias)
-    })
+    let [input, weight, grad] = [input, weight, grad].map(H::contiguous);
+    let [inputs, weights, grads] = [&input, &weight, &grad].map(H::values::<T>);
+    let of_input = input.filled(&[rows, depth], |output| {
+        T::product(Matrix::by_rows(grads, rows, columns), Matrix::by_columns(weights, depth, columns), None, output);
+    });
+    let of_weight = weight.filled(&[columns, depth], |output| {
+        T::product(Matrix::by_columns(grads, columns, rows), Matrix::by_columns(inputs, depth, rows), None, output);
+    });
+    let of_bias = grad.filled(&[columns], |output| sum_rows(grads, output));
+    (of_input, of_weight, of_bias)
 }
 
 /// As [`linear`], of a weight in 8 bits, where [`serves_quantized`].
@@ -54,7 +58,7 @@ pub(in crate::ops::fused) fn quantized_linear<H: HostTensor>(input: &H, weight: 
     let codes = Operand::Codes { codes: weight.codes(), scales: weight.scales(), depth };
     let kernel = ProductKernel::chosen();
     if input.dtype() == DType::F32 {
-        let of_rows = Operand::F32 { values: input.values(), rows, depth, stride: depth };
+        let of_rows = Operand::F32(Matrix::by_rows(input.values(), rows, depth));
         return input.filled::<f32>(&[rows, columns], |output| {
             wide::product(kernel.of_vectors(), of_rows, codes, Some(&bias), output);
         });
@@ -64,7 +68,7 @@ pub(in crate::ops::fused) fn quantized_linear<H: HostTensor>(input: &H, weight: 
         if kernel == ProductKernel::MatrixUnit && rows >= UNIT_ROWS {
             let values = weight.to_data(DType::BF16);
             let values = values.as_slice().expect("invariant: of this type");
-            return product(of_rows, Matrix::by_rows(values, columns, depth), Some(&bias), output);
+            return bf16::product(of_rows, Matrix::by_rows(values, columns, depth), Some(&bias), output);
         }
         wide::product(kernel.of_vectors(), Operand::Bf16(of_rows), codes, Some(&bias), output);
     })
@@ -77,11 +81,12 @@ pub(in crate::ops::fused) fn serves_quantized(dtype: DType) -> bool {
 
 /// Whether products of this type are a kernel's.
 pub(in crate::ops::fused) fn is_served(dtype: DType) -> bool {
-    dtype == DType::BF16 && ProductKernel::chosen() != ProductKernel::Library
+    matches!(dtype, DType::BF16 | DType::F32) && ProductKernel::chosen() != ProductKernel::Library
 }
 
-fn serves<H: HostTensor>(tensor: &H, dims: [usize; 3]) -> bool {
-    !dims.contains(&0) && is_served(tensor.dtype())
+fn serves<H: HostTensor>(input: &H, weight: &H) -> bool {
+    let has_values = |tensor: &H| !tensor.dims::<2>().contains(&0);
+    has_values(input) && has_values(weight) && is_served(input.dtype())
 }
 
 /// Whether the CPU multiplies bfloat16. Where it does not, libraries do so value by value, and f32 is faster.
@@ -98,27 +103,60 @@ pub(in crate::ops) fn has_kernel(kernel: ProductKernel) -> bool {
     }
 }
 
-fn product(rows: Matrix<'_>, columns: Matrix<'_>, bias: Option<&[f32]>, output: &mut [bf16]) {
-    let kernel = ProductKernel::chosen();
-    let work = rows.rows * columns.rows * rows.depth;
-    if kernel == ProductKernel::MatrixUnit && work >= amx::LEAST_WORK {
-        return amx::product(rows, columns, bias, output);
+/// What matrices hold.
+trait Factor: Value {
+    /// `output[i][j] = sum over k of rows[i][k] columns[j][k], + bias[j]`, by the best kernel for this type.
+    fn product(rows: Matrix<'_, Self>, columns: Matrix<'_, Self>, bias: Option<&[f32]>, output: &mut [Self]);
+}
+
+impl Factor for bf16 {
+    fn product(rows: Matrix<'_>, columns: Matrix<'_>, bias: Option<&[f32]>, output: &mut [Self]) {
+        let kernel = ProductKernel::chosen();
+        let work = rows.rows * columns.rows * rows.depth;
+        if kernel == ProductKernel::MatrixUnit && work >= amx::LEAST_WORK {
+            return amx::product(rows, columns, bias, output);
+        }
+        wide::product(kernel.of_vectors(), Operand::Bf16(rows), Operand::Bf16(columns), bias, output);
     }
-    wide::product(kernel.of_vectors(), Operand::Bf16(rows), Operand::Bf16(columns), bias, output);
+}
+
+impl Factor for f32 {
+    fn product(rows: Matrix<'_, f32>, columns: Matrix<'_, f32>, bias: Option<&[f32]>, output: &mut [Self]) {
+        wide::product(ProductKernel::chosen().of_vectors(), Operand::F32(rows), Operand::F32(columns), bias, output);
+    }
 }
 
 /// Sums rows in order, in f32.
-fn sum_rows(values: &[bf16], output: &mut [bf16]) {
+fn sum_rows<T: Value>(values: &[T], output: &mut [T]) {
     let width = output.len();
     output.par_chunks_mut(COLUMNS).enumerate().for_each(|(index, output)| {
+        Arch::new().dispatch(SumRows { values: &values[index * COLUMNS..], width, output });
+    });
+}
+
+/// Some columns of rows that begin `width` values apart.
+struct SumRows<'a, T> {
+    values: &'a [T],
+    width: usize,
+    output: &'a mut [T],
+}
+
+impl<T: Value> WithSimd for SumRows<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let Self { values, width, output } = self;
         let mut sums = [0.0; COLUMNS];
-        for row in values.chunks_exact(width) {
-            for (sum, &value) in sums.iter_mut().zip(&row[index * COLUMNS..][..output.len()]) {
-                *sum += widened(value);
+        for row in values.chunks(width) {
+            let mut wide = [0.0; COLUMNS];
+            T::widen(&row[..output.len()], &mut wide[..output.len()]);
+            for column in 0..COLUMNS {
+                sums[column] += wide[column];
             }
         }
-        output.iter_mut().zip(sums).for_each(|(output, sum)| *output = rounded(sum));
-    });
+        T::narrow(&sums[..output.len()], output);
+    }
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ impl GeluOps for LibTorch {
 
 impl LinearOps for LibTorch {
     fn fused_linear(input: TchTensor, weight: TchTensor, bias: TchTensor) -> TchTensor {
-        let product = is_host(&input).then(|| host::products::linear(&input, &weight, &bias)).flatten();
+        let product = is_narrow(&input).then(|| host::products::linear(&input, &weight, &bias)).flatten();
         product.unwrap_or_else(|| TchTensor::new(input.tensor.linear(&weight.tensor, Some(&bias.tensor))))
     }
 
@@ -101,7 +101,7 @@ impl LinearOps for LibTorch {
         grad: TchTensor,
     ) -> (TchTensor, TchTensor, TchTensor) {
         if let Some(gradients) =
-            is_host(&input).then(|| host::products::linear_backward(&input, &weight, &grad)).flatten()
+            is_narrow(&input).then(|| host::products::linear_backward(&input, &weight, &grad)).flatten()
         {
             return gradients;
         }
@@ -123,6 +123,11 @@ fn is_host(tensor: &TchTensor) -> bool {
     has_host_kernels()
         && tensor.tensor.device() == tch::Device::Cpu
         && matches!(TensorMetadata::dtype(tensor), DType::F32 | DType::BF16)
+}
+
+/// Whether our products are taken: in f32 those of libtorch are as good.
+fn is_narrow(tensor: &TchTensor) -> bool {
+    is_host(tensor) && TensorMetadata::dtype(tensor) == DType::BF16
 }
 
 /// Whether products of this type are better taken in f32.

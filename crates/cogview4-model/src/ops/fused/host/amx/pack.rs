@@ -61,8 +61,8 @@ impl Matrix<'_> {
         let share = lines.div_ceil(parts);
         for line in part * share..lines.min((part + 1) * share) {
             match self.is_by_rows {
-                true => (0..steps).for_each(|step| self.hint((row + line) * self.depth + depth + step * DEPTH)),
-                false => self.hint((depth + line) * self.rows + row),
+                true => (0..steps).for_each(|step| self.hint((row + line) * self.stride + depth + step * DEPTH)),
+                false => self.hint((depth + line) * self.stride + row),
             }
         }
     }
@@ -81,7 +81,7 @@ impl Matrix<'_> {
         let mask = mask(self.depth.saturating_sub(depth));
         for (index, vector) in halves.as_flattened_mut().iter_mut().enumerate() {
             if row + index < self.rows {
-                *vector = load(&self.values[(row + index) * self.depth..][..self.depth], depth, mask);
+                *vector = load(&self.values[(row + index) * self.stride..][..self.depth], depth, mask);
             }
         }
         halves
@@ -95,7 +95,7 @@ impl Matrix<'_> {
         let mut halves = [[_mm512_setzero_si512(); ROWS]; 2];
         let mask = mask(self.rows - row);
         let column = |depth: usize| match depth < self.depth {
-            true => load(&self.values[depth * self.rows..][..self.rows], row, mask),
+            true => load(&self.values[depth * self.stride..][..self.rows], row, mask),
             false => _mm512_setzero_si512(),
         };
         let [left, right] = [LEFT, RIGHT].map(vector);

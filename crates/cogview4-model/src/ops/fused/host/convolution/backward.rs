@@ -7,7 +7,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{
-    CHUNK, Operand, ProductKernel, Value, filters, simd,
+    CHUNK, Matrix, Operand, ProductKernel, Value, filters, simd,
     tiles::{self, Tiles},
     transforms::PRODUCTS,
     wide,
@@ -39,12 +39,8 @@ pub(super) fn filter_gradients<T: Value>(
         }
         turned.par_chunks_mut(to * from).enumerate().for_each_init(Vec::new, |sums, (product, turned)| {
             sums.resize(turned.len(), 0.0);
-            let [grads, inputs] = [(&grads, to), (&inputs, from)].map(|(values, rows)| Operand::F32 {
-                values: &values[product * depth..],
-                rows,
-                depth,
-                stride,
-            });
+            let [grads, inputs] = [(&grads, to), (&inputs, from)]
+                .map(|(values, rows)| Operand::F32(Matrix::of_part(&values[product * depth..], rows, depth, stride)));
             wide::product(kernel, grads, inputs, None, sums);
             turned.iter_mut().zip(sums).for_each(|(total, sum)| *total += *sum);
         });

@@ -16,6 +16,7 @@ use half::bf16;
 use self::{filters::Filters, forward::Convolution, tiles::Tiles};
 use super::{
     CHUNK, HostTensor, Value, amx,
+    matrix::Matrix,
     rows::by_type,
     wide::{self, Avx2, Avx512, Chunks, Kernels, Line, Operand, Panels},
 };

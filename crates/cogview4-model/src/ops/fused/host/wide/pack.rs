@@ -1,6 +1,6 @@
 //! From matrices to panels: item by item along the summed axis, so many rows each.
 
-use half::{bf16, f16};
+use half::f16;
 
 use super::unit::{MOST_LANES, Unit};
 use crate::ops::{BLOCK_VALUES, fused::host::matrix::Matrix};
@@ -10,8 +10,8 @@ use crate::ops::{BLOCK_VALUES, fused::host::matrix::Matrix};
 pub(in crate::ops::fused::host) enum Operand<'a> {
     /// In bfloat16.
     Bf16(Matrix<'a>),
-    /// In f32, row by row, which begin `stride` values apart.
-    F32 { values: &'a [f32], rows: usize, depth: usize, stride: usize },
+    /// In f32.
+    F32(Matrix<'a, f32>),
     /// Row by row: codes, and for each block of a row what they are multiplied with.
     Codes { codes: &'a [i8], scales: &'a [f16], depth: usize },
 }
@@ -20,7 +20,7 @@ impl Operand<'_> {
     pub(super) fn rows(&self) -> usize {
         match *self {
             Self::Bf16(matrix) => matrix.rows,
-            Self::F32 { rows, .. } => rows,
+            Self::F32(matrix) => matrix.rows,
             Self::Codes { codes, depth, .. } => codes.len() / depth,
         }
     }
@@ -28,7 +28,8 @@ impl Operand<'_> {
     pub(super) fn depth(&self) -> usize {
         match *self {
             Self::Bf16(matrix) => matrix.depth,
-            Self::F32 { depth, .. } | Self::Codes { depth, .. } => depth,
+            Self::F32(matrix) => matrix.depth,
+            Self::Codes { depth, .. } => depth,
         }
     }
 }
@@ -56,15 +57,15 @@ pub(super) unsafe fn strip<U: Unit>(strip: Strip<'_>, items: *mut u32, stride: u
     unsafe {
         match *strip.operand {
             Operand::Bf16(matrix) if matrix.is_by_rows => {
-                let first = matrix.values.as_ptr().wrapping_add(row * matrix.depth + depth);
+                let first = matrix.values.as_ptr().wrapping_add(row * matrix.stride + depth);
                 by_rows::<U>(
                     strip,
                     items,
                     stride,
                     #[inline(always)]
                     |row, value, count| {
-                        let values = first.add(row * matrix.depth + value);
-                        ahead(values.wrapping_add(2 * U::LANES * matrix.depth));
+                        let values = first.add(row * matrix.stride + value);
+                        ahead(values.wrapping_add(2 * U::LANES * matrix.stride));
                         match count < U::LANES * U::DEPTH {
                             true => U::of_bf16(padded(values, count).as_ptr()),
                             false => U::of_bf16(values),
@@ -72,16 +73,23 @@ pub(super) unsafe fn strip<U: Unit>(strip: Strip<'_>, items: *mut u32, stride: u
                     },
                 );
             }
-            Operand::Bf16(matrix) => by_columns::<U>(matrix, strip, items, stride),
-            Operand::F32 { values, stride: width, .. } => {
-                let first = values.as_ptr().wrapping_add(row * width + depth);
+            Operand::Bf16(matrix) => by_columns::<U, _>(
+                matrix,
+                strip,
+                items,
+                stride,
+                #[inline(always)]
+                |columns| U::of_columns(columns),
+            ),
+            Operand::F32(matrix) if matrix.is_by_rows => {
+                let first = matrix.values.as_ptr().wrapping_add(row * matrix.stride + depth);
                 by_rows::<U>(
                     strip,
                     items,
                     stride,
                     #[inline(always)]
                     |row, value, count| {
-                        let values = first.add(row * width + value);
+                        let values = first.add(row * matrix.stride + value);
                         match count < U::LANES * U::DEPTH {
                             true => U::of_f32(padded(values, count).as_ptr()),
                             false => U::of_f32(values),
@@ -89,6 +97,14 @@ pub(super) unsafe fn strip<U: Unit>(strip: Strip<'_>, items: *mut u32, stride: u
                     },
                 );
             }
+            Operand::F32(matrix) => by_columns::<U, _>(
+                matrix,
+                strip,
+                items,
+                stride,
+                #[inline(always)]
+                |[column, _]| U::of_f32(column),
+            ),
             Operand::Codes { codes, scales, depth: width } => {
                 let first = codes.as_ptr().wrapping_add(row * width + depth);
                 let blocks = width.div_ceil(BLOCK_VALUES);
@@ -138,25 +154,32 @@ unsafe fn by_rows<U: Unit>(
     }
 }
 
-/// Of columns, neighbours of a column stand side by side as they are.
+/// Of columns, neighbours of a column stand side by side as they are. `load` gives the items of a column, and of the one
+/// behind it where an item has two.
 #[inline(always)]
 #[expect(unsafe_code, reason = "vector instructions, on memory")]
-unsafe fn by_columns<U: Unit>(matrix: Matrix<'_>, strip: Strip<'_>, items: *mut u32, stride: usize) {
-    const ZEROS: [bf16; MOST_LANES] = [bf16::ZERO; MOST_LANES];
+unsafe fn by_columns<U: Unit, T: bytemuck::Pod>(
+    matrix: Matrix<'_, T>,
+    strip: Strip<'_>,
+    items: *mut u32,
+    stride: usize,
+    load: impl Fn([*const T; 2]) -> U::Vector,
+) {
     let Strip { row, depth, values, .. } = strip;
+    let zeros = [T::zeroed(); MOST_VALUES];
     let there = (matrix.rows - row).min(U::LANES);
     for (index, value) in (0..values).step_by(U::DEPTH).enumerate() {
         // SAFETY: the column is one of the strip's, and as many of its values are read as it has.
         unsafe {
-            let column = matrix.values.as_ptr().wrapping_add((depth + value) * matrix.rows + row);
-            let next = column.wrapping_add(matrix.rows);
-            let has_next = value + 1 < values;
+            let column = matrix.values.as_ptr().wrapping_add((depth + value) * matrix.stride + row);
+            let next = column.wrapping_add(matrix.stride);
+            let has_next = value + 1 < values && U::DEPTH > 1;
             let vector = match there < U::LANES {
                 true => {
-                    let next = if has_next { padded(next, there) } else { [bf16::ZERO; MOST_VALUES] };
-                    U::of_columns([padded(column, there).as_ptr(), next.as_ptr()])
+                    let next = if has_next { padded(next, there) } else { zeros };
+                    load([padded(column, there).as_ptr(), next.as_ptr()])
                 }
-                false => U::of_columns([column, if has_next { next } else { ZEROS.as_ptr() }]),
+                false => load([column, if has_next { next } else { zeros.as_ptr() }]),
             };
             U::store(vector, items.add(index * stride));
         }

@@ -4,7 +4,7 @@
 //! its left side, then one panel of columns after another, and multiplies each with all those rows while it is in the
 //! first cache. How the output is cut follows from the number of threads; what a sum is does not.
 
-use std::ops::Range;
+use std::{cell::RefCell, ops::Range};
 
 use rayon::prelude::*;
 
@@ -41,6 +41,18 @@ struct Scratch {
     sums: Vec<Line>,
 }
 
+thread_local! {
+    /// Kept from product to product: small ones would take longer to set it to zero than to multiply.
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Lines that are not written yet, or once were.
+fn at_least(lines: &mut Vec<Line>, count: usize) {
+    if lines.len() < count {
+        lines.resize(count, Line::default());
+    }
+}
+
 impl<'a, T: Value> Product<'a, T> {
     pub(super) fn new(rows: Operand<'a>, columns: Operand<'a>, bias: Option<&'a [f32]>, output: &'a mut [T]) -> Self {
         assert_eq!(rows.depth(), columns.depth(), "invariant: one axis that is summed over");
@@ -54,14 +66,13 @@ impl<'a, T: Value> Product<'a, T> {
         let dims @ [rows, columns] = [self.rows.rows(), self.columns.rows()];
         let chunks = Chunks::new(self.rows.depth(), U::DEPTH, U::LANES * U::DEPTH);
         if rows * columns * self.rows.depth() < LEAST_WORK {
-            return self.block::<U>(0..rows, 0..columns, chunks).run(&mut Scratch::default());
+            return self.block::<U>(0..rows, 0..columns, chunks).run();
         }
         let [height, width] = task_size(dims, TASKS * rayon::current_num_threads(), U::WIDTH);
         let across = columns.div_ceil(width);
-        (0..rows.div_ceil(height) * across).into_par_iter().for_each_init(Scratch::default, |scratch, task| {
+        (0..rows.div_ceil(height) * across).into_par_iter().for_each(|task| {
             let (row, column) = (task / across * height, task % across * width);
-            let block = self.block::<U>(row..rows.min(row + height), column..columns.min(column + width), chunks);
-            block.run(scratch);
+            self.block::<U>(row..rows.min(row + height), column..columns.min(column + width), chunks).run();
         });
     }
 
@@ -85,14 +96,18 @@ impl<T: Value, U: Kernels> Block<'_, T, U> {
     /// Lines of the sums of a panel of rows and one of columns.
     const TILE: usize = U::MULTIPLY.len() * U::WIDTH / MOST_LANES;
 
-    fn run(&self, scratch: &mut Scratch) {
+    fn run(&self) {
+        SCRATCH.with_borrow_mut(|scratch| self.run_with(scratch));
+    }
+
+    fn run_with(&self, scratch: &mut Scratch) {
         let items = self.chunks.longest().div_ceil(U::DEPTH);
         let has_many_chunks = self.chunks.count > 1;
         // Sums wait between chunks.
         let waiting = if has_many_chunks { self.columns.len().div_ceil(U::WIDTH) * self.panels.count } else { 1 };
-        scratch.left.resize((self.rows.len() * items).div_ceil(MOST_LANES) + 1, Line::default());
-        scratch.right.resize((U::WIDTH * items).div_ceil(MOST_LANES), Line::default());
-        scratch.sums.resize(waiting * Self::TILE, Line::default());
+        at_least(&mut scratch.left, (self.rows.len() * items).div_ceil(MOST_LANES) + 1);
+        at_least(&mut scratch.right, (U::WIDTH * items).div_ceil(MOST_LANES));
+        at_least(&mut scratch.sums, waiting * Self::TILE);
         for chunk in 0..self.chunks.count {
             self.pack_rows(chunk, &mut scratch.left);
             let columns = self.columns.clone().step_by(U::WIDTH);

@@ -36,8 +36,8 @@ impl Problem {
         Self { dims, is_by_rows, values: values_of, bias }
     }
 
-    fn matrix(&self, side: usize) -> Matrix<'_> {
-        let (values, rows, depth) = (&self.values[side], self.dims[side], self.dims[2]);
+    fn matrix<'a, T>(&self, side: usize, values: &'a [T]) -> Matrix<'a, T> {
+        let (rows, depth) = (self.dims[side], self.dims[2]);
         match self.is_by_rows[side] {
             true => Matrix::by_rows(values, rows, depth),
             false => Matrix::by_columns(values, rows, depth),
@@ -51,7 +51,16 @@ impl Problem {
 
     fn run(&self, kernel: ProductKernel) -> Vec<bf16> {
         let mut output = vec![bf16::NAN; self.dims[0] * self.dims[1]];
-        let [rows, columns] = [0, 1].map(|side| Operand::Bf16(self.matrix(side)));
+        let [rows, columns] = [0, 1].map(|side| Operand::Bf16(self.matrix(side, &self.values[side])));
+        product(kernel, rows, columns, self.bias.as_deref(), &mut output);
+        output
+    }
+
+    /// The same values in f32, by a kernel that multiplies these.
+    fn run_wide(&self, kernel: ProductKernel) -> Vec<f32> {
+        let wide = self.values.each_ref().map(|values| values.iter().map(|value| value.to_f32()).collect::<Vec<_>>());
+        let mut output = vec![f32::NAN; self.dims[0] * self.dims[1]];
+        let [rows, columns] = [0, 1].map(|side| Operand::F32(self.matrix(side, &wide[side])));
         product(kernel, rows, columns, self.bias.as_deref(), &mut output);
         output
     }
@@ -60,14 +69,16 @@ impl Problem {
     fn check(&self, stride: usize) {
         let [_, columns, depth] = self.dims;
         for kernel in kernels() {
-            for (index, found) in self.run(kernel).into_iter().enumerate().step_by(stride) {
+            let found = self.run(kernel).into_iter().zip(self.run_wide(kernel));
+            for (index, (narrow, wide)) in found.enumerate().step_by(stride) {
                 let (row, column) = (index / columns, index % columns);
                 let sum: f64 = (0..depth).map(|k| self.value(0, row, k) * self.value(1, column, k)).sum();
                 let expected = sum + self.bias.as_ref().map_or(0.0, |bias| f64::from(bias[column]));
                 // Half a unit in the last place of bfloat16, and what f32 loses on the way.
-                let tolerance = expected.abs() / 256.0 + 1e-5;
-                let error = (found.to_f64() - expected).abs();
-                assert!(error <= tolerance, "{kernel:?}, {row} {column}: {found} {expected}");
+                for (found, tolerance) in [(narrow.to_f64(), expected.abs() / 256.0 + 1e-5), (wide.into(), 1e-5)] {
+                    let error = (found - expected).abs();
+                    assert!(error <= tolerance, "{kernel:?}, {row} {column}: {found} {expected}");
+                }
             }
         }
     }
@@ -165,7 +176,7 @@ proptest! {
             let mut output = vec![f32::NAN; rows * columns];
             let of_rows = match is_narrow {
                 true => Operand::Bf16(Matrix::by_rows(&narrow, rows, depth)),
-                false => Operand::F32 { values: &wide, rows: wide.len() / depth, depth, stride: depth },
+                false => Operand::F32(Matrix::by_rows(&wide, wide.len() / depth, depth)),
             };
             product(kernel, of_rows, of_codes, None, &mut output);
             for (index, found) in output.into_iter().enumerate() {
