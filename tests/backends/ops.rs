@@ -92,12 +92,14 @@ pub(crate) fn attention_forward_and_backward(backend: &Backend) {
 }
 
 pub(crate) fn modulations(backend: &Backend) {
-    compare(backend, "modulation and gated addition", |place| {
-        place.run([[2, 40, 48], [2, 1, 48], [2, 1, 48]], |[input, scale, shift], _| {
-            let modulated = ops::modulate(input.clone(), scale, shift.clone(), EPS);
-            ops::gated_add(input, modulated, shift)
-        })
-    });
+    for groups in [1, 2] {
+        compare(backend, "modulation and gated addition", |place| {
+            place.run([[2, 40, 48], [2, groups, 48], [2, groups, 48]], |[input, scale, shift], _| {
+                let modulated = ops::modulate(input.clone(), scale, shift.clone(), 9, EPS);
+                ops::gated_add(input, modulated, shift, 9)
+            })
+        });
+    }
 }
 
 pub(crate) fn norm_and_rotation(backend: &Backend) {

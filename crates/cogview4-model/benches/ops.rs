@@ -89,10 +89,10 @@ fn parts(criterion: &mut Criterion) {
     });
     let one = [1, 1, WIDTH];
     place.bench(criterion, "modulation", [tokens, one, one], |[input, scale, shift], _| {
-        ops::modulate(input, scale, shift, EPS)
+        ops::modulate(input, scale, shift, 0, EPS)
     });
     place.bench(criterion, "gated addition", [tokens, tokens, one], |[input, output, gate], _| {
-        ops::gated_add(input, output, gate)
+        ops::gated_add(input, output, gate, 0)
     });
     let prompt = [1, HEADS, PROMPT, HEAD_DIM];
     place.bench(criterion, "attention of a prompt", [prompt; 3], |[query, key, value], _| {

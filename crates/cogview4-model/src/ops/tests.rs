@@ -145,19 +145,20 @@ fn attention_takes_views() {
 
 #[test]
 fn modulations() {
-    for (batch, seq, width) in [(1, 5, 96), (3, 40, 17), (2, 1000, 33)] {
+    for (batch, seq, width, split) in [(1, 5, 96, 0), (3, 40, 17, 39), (2, 1000, 33, 70), (2, 300, 33, 0)] {
         let [input, output] = [5, 6].map(|seed| pair(seed, [batch, seq + 2, width]));
-        let [scale, shift] = [7, 8].map(|seed| pair(seed, [batch, 1, 2 * width]));
+        let [scale, shift] = [7, 8].map(|seed| pair(seed, [batch, 4, width]));
         // Views, as in the blocks: part of the sequence, part of the modulations.
         let tokens = |tensor: &Tensor<3>| tensor.clone().narrow(1, 1, seq);
-        let part = |tensor: &Tensor<3>| tensor.clone().narrow(2, width, width);
-        let modulated = |i: usize| modulate(tokens(&input[i]) * 4.0 + 9.0, part(&scale[i]), part(&shift[i]), EPS);
+        let part = |tensor: &Tensor<3>| tensor.clone().narrow(1, 1, if split > 0 { 2 } else { 1 });
+        let modulated =
+            |i: usize| modulate(tokens(&input[i]) * 4.0 + 9.0, part(&scale[i]), part(&shift[i]), split, EPS);
         assert_equal([modulated(0), modulated(1)]);
-        let added = |i: usize| gated_add(tokens(&input[i]), tokens(&output[i]), part(&scale[i]));
+        let added = |i: usize| gated_add(tokens(&input[i]), tokens(&output[i]), part(&scale[i]), split);
         assert_equal([added(0), added(1)]);
         let both = |[input, scale, shift]: [Tensor<3>; 3]| {
-            let modulated = modulate(tokens(&input) * 4.0 + 9.0, part(&scale), part(&shift), EPS);
-            gated_add(tokens(&input), modulated, part(&shift))
+            let modulated = modulate(tokens(&input) * 4.0 + 9.0, part(&scale), part(&shift), split, EPS);
+            gated_add(tokens(&input), modulated, part(&shift), split)
         };
         let of = |i: usize| [&input, &scale, &shift].map(|pair| pair[i].clone());
         assert_all_equal(gradients(of(0), both), gradients(of(1), both));

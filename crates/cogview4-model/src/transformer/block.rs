@@ -39,35 +39,17 @@ impl TransformerBlock {
 
     /// What flows through, after this block.
     pub fn forward(&self, state: BlockState, context: &BlockContext) -> BlockState {
-        let BlockState { hidden_states, encoder_hidden_states } = state;
+        let (BlockState { joint }, seq_txt) = (state, context.seq_txt);
         // 1. Modulations
-        let [patches, text] = self.norm1.forward(context.temb.clone());
+        let [attention, feed_forward] = self.norm1.forward(context.temb.clone());
 
-        // 2. Attention over text and patches together, text first
-        let joint = Tensor::cat(
-            vec![
-                text.attention.modulate(encoder_hidden_states.clone()),
-                patches.attention.modulate(hidden_states.clone()),
-            ],
-            1,
-        );
-        let [attn_text, attn_patches] = split(self.attn1.forward(joint, context), context.seq_txt);
-        let hidden_states = patches.attention.gated_add(hidden_states, attn_patches);
-        let encoder_hidden_states = text.attention.gated_add(encoder_hidden_states, attn_text);
+        // 2. Attention over text and patches together
+        let attended = self.attn1.forward(attention.modulate(joint.clone(), seq_txt), context);
+        let joint = attention.gated_add(joint, attended, seq_txt);
 
-        // 3. Feed-forward, token by token, so text and patches go through together
-        let joint = Tensor::cat(
-            vec![
-                text.feed_forward.modulate(encoder_hidden_states.clone()),
-                patches.feed_forward.modulate(hidden_states.clone()),
-            ],
-            1,
-        );
-        let [ff_text, ff_patches] = split(self.ff.forward(joint), context.seq_txt);
-        BlockState {
-            hidden_states: patches.feed_forward.gated_add(hidden_states, ff_patches),
-            encoder_hidden_states: text.feed_forward.gated_add(encoder_hidden_states, ff_text),
-        }
+        // 3. Feed-forward, token by token
+        let fed = self.ff.forward(feed_forward.modulate(joint.clone(), seq_txt));
+        BlockState { joint: feed_forward.gated_add(joint, fed, seq_txt) }
     }
 }
 
@@ -87,25 +69,13 @@ impl HasLinears for TransformerBlock {
     }
 }
 
-/// Parts the joint sequence into text and patches.
-fn split(joint: Tensor<3>, seq_txt: usize) -> [Tensor<3>; 2] {
-    let seq_img = joint.dims()[1] - seq_txt;
-    [joint.clone().narrow(1, 0, seq_txt), joint.narrow(1, seq_txt, seq_img)]
-}
-
 /// Computes all modulations of a block from the conditioning.
 #[derive(Module, Debug)]
 struct AdaLayerNormZero {
     linear: Linear,
 }
 
-/// Modulations of one stream.
-struct StreamModulation {
-    attention: Modulation,
-    feed_forward: Modulation,
-}
-
-/// `[B, 1, D]` each.
+/// `[B, 2, D]` each, of patches and text.
 struct Modulation {
     shift: Tensor<3>,
     scale: Tensor<3>,
@@ -113,25 +83,24 @@ struct Modulation {
 }
 
 impl AdaLayerNormZero {
-    /// `[B, time_embed_dim]` to the modulations of patches and text.
-    fn forward(&self, temb: Tensor<2>) -> [StreamModulation; 2] {
-        let emb = self.linear.forward(temb).unsqueeze_dim::<3>(1);
-        let width = emb.dims()[2] / MODULATIONS;
-        let chunk = |index: usize| emb.clone().narrow(2, index * width, width);
+    /// `[B, time_embed_dim]` to the modulations of attention and feed-forward.
+    fn forward(&self, temb: Tensor<2>) -> [Modulation; 2] {
+        let emb = self.linear.forward(temb);
+        let [batch, width] = emb.dims();
+        let emb = emb.reshape([batch, MODULATIONS, width / MODULATIONS]);
         // In the checkpoint: shift, scale and gate of attention, then of feed-forward, patches before text each time.
-        let modulation =
-            |start: usize| Modulation { shift: chunk(start), scale: chunk(start + 2), gate: chunk(start + 4) };
-        [0, 1].map(|stream| StreamModulation { attention: modulation(stream), feed_forward: modulation(stream + 6) })
+        let pair = |index: usize| emb.clone().narrow(1, index, 2);
+        [0, 6].map(|start| Modulation { shift: pair(start), scale: pair(start + 2), gate: pair(start + 4) })
     }
 }
 
 impl Modulation {
-    fn modulate(&self, hidden_states: Tensor<3>) -> Tensor<3> {
-        ops::modulate(hidden_states, self.scale.clone(), self.shift.clone(), NORM_EPS)
+    fn modulate(&self, joint: Tensor<3>, seq_txt: usize) -> Tensor<3> {
+        ops::modulate(joint, self.scale.clone(), self.shift.clone(), seq_txt, NORM_EPS)
     }
 
-    fn gated_add(&self, residual: Tensor<3>, output: Tensor<3>) -> Tensor<3> {
-        ops::gated_add(residual, output, self.gate.clone())
+    fn gated_add(&self, joint: Tensor<3>, output: Tensor<3>, seq_txt: usize) -> Tensor<3> {
+        ops::gated_add(joint, output, self.gate.clone(), seq_txt)
     }
 }
 

@@ -233,7 +233,7 @@ impl CogView4Transformer {
             }
         };
         let [hidden_states, encoder_hidden_states] = self.patch_embed.forward(hidden_states, encoder_hidden_states);
-        let state = BlockState { hidden_states, encoder_hidden_states };
+        let state = BlockState { joint: Tensor::cat(vec![encoder_hidden_states, hidden_states], 1) };
         (state, BlockContext { temb, image_rotary_emb, mask, seq_txt, patch_grid })
     }
 
@@ -251,7 +251,7 @@ impl CogView4Transformer {
 
     /// Everything after the blocks: `[B, out_channels, H, W]`.
     pub fn head(&self, state: BlockState, context: &BlockContext) -> Tensor<4> {
-        let hidden_states = self.norm_out.forward(state.hidden_states, context.temb.clone());
+        let hidden_states = self.norm_out.forward(state.hidden_states(context), context.temb.clone());
         let hidden_states = self.proj_out.forward(hidden_states); // [B, patches, C * patch * patch]
         let [batch, ..] = hidden_states.dims();
         let ([rows, columns], patch, channels) = (context.patch_grid, self.config.patch_size, self.config.out_channels);

@@ -23,6 +23,6 @@ impl AdaLayerNormContinuous {
         let emb = self.linear.forward(temb).unsqueeze_dim::<3>(1);
         let width = hidden_states.dims()[2];
         let (scale, shift) = (emb.clone().narrow(2, 0, width), emb.narrow(2, width, width));
-        ops::modulate(hidden_states, scale, shift, NORM_EPS)
+        ops::modulate(hidden_states, scale, shift, 0, NORM_EPS)
     }
 }

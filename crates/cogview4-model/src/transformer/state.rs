@@ -33,13 +33,12 @@ impl TransformerInputs<'_> {
     }
 }
 
-/// What flows through the blocks.
+/// What flows through the blocks: text and patches in one tensor, as the joint attention has them, so that blocks neither
+/// join nor part them.
 #[derive(Debug, Clone)]
 pub struct BlockState {
-    /// Patches, `[B, patches, D]`.
-    pub hidden_states: Tensor<3>,
-    /// Text, `[B, S, D]`.
-    pub encoder_hidden_states: Tensor<3>,
+    /// Text first, `[B, S + patches, D]`.
+    pub joint: Tensor<3>,
 }
 
 /// What all blocks share.
@@ -61,7 +60,18 @@ impl BlockState {
     /// The same values without a graph.
     #[must_use]
     pub fn inner(self) -> Self {
-        Self { hidden_states: self.hidden_states.inner(), encoder_hidden_states: self.encoder_hidden_states.inner() }
+        Self { joint: self.joint.inner() }
+    }
+
+    /// The text, `[B, S, D]`.
+    pub fn encoder_hidden_states(&self, context: &BlockContext) -> Tensor<3> {
+        self.joint.clone().narrow(1, 0, context.seq_txt)
+    }
+
+    /// The patches, `[B, patches, D]`.
+    pub fn hidden_states(&self, context: &BlockContext) -> Tensor<3> {
+        let seq_img = self.joint.dims()[1] - context.seq_txt;
+        self.joint.clone().narrow(1, context.seq_txt, seq_img)
     }
 }
 

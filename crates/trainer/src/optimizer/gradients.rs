@@ -74,6 +74,26 @@ impl Gradients {
         }
     }
 
+    /// As [`take_part`](Self::take_part), of passes over parts of a micro-batch: their sum, in the type that each has, as if
+    /// there had been one pass.
+    pub(crate) fn take_parts<M: Module>(&mut self, prefix: &str, mut passes: Vec<(M, BackwardPass)>, weight: f32) {
+        if passes.len() == 1 {
+            return passes.drain(..).for_each(|(part, pass)| self.take_part(prefix, &part, pass, weight));
+        }
+        let (mut dtypes, mut sums) = (BTreeMap::new(), Self { on_device: self.on_device, ..Self::default() });
+        for (part, pass) in passes {
+            let mut own = Self { on_device: self.on_device, ..Self::default() };
+            own.take_part(prefix, &part, pass, 1.0);
+            for (key, gradient) in own.sums {
+                dtypes.entry(key.clone()).or_insert(gradient.dtype());
+                sums.add_sum(&key, gradient, 1.0);
+            }
+        }
+        for (key, sum) in sums.sums {
+            self.add_sum(&key, sum.cast(dtypes[&key]), weight);
+        }
+    }
+
     /// Adds a gradient, which counts `weight`.
     pub(crate) fn add(&mut self, key: &str, data: TensorData, weight: f32) {
         self.add_sum(key, Sum::Host(data), weight);

@@ -30,6 +30,21 @@ impl Sum {
         }
     }
 
+    pub(super) fn dtype(&self) -> DType {
+        match self {
+            Self::Host(data) => data.dtype(),
+            Self::Device(tensor) => tensor.dtype(),
+        }
+    }
+
+    /// In another type.
+    pub(super) fn cast(self, dtype: DType) -> Self {
+        match self {
+            Self::Host(data) => Self::Host(data.convert_dtype(dtype)),
+            Self::Device(tensor) => Self::Device(tensor.cast(dtype)),
+        }
+    }
+
     /// Its values times `weight`, in f32, and those of another.
     pub(super) fn weighted(self, weight: f32, other: Option<Self>) -> Self {
         match self {

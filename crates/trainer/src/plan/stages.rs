@@ -2,7 +2,7 @@
 
 use cogview4_control_pipeline::plan::{DrawingSettings, Part, Place, Stage, WeightStorage};
 use cogview4_model::{
-    ComputeDtype,
+    ComputeDtype, DeviceSpec,
     activations::{ActivationSettings, Cost, KeptGradients, Recompute, SequenceLengths},
 };
 
@@ -13,6 +13,7 @@ use super::{
 use crate::{
     config::{Offload, TrainConfig, ZeroStage},
     samples::STREAMED_TOGETHER,
+    step::parts,
 };
 
 const F32: u64 = 4;
@@ -139,7 +140,13 @@ impl TrainPlanner {
     fn training_cost(&self, config: &TrainConfig) -> Cost {
         let recompute = if config.gradient_checkpointing { Recompute::EachBlock } else { Recompute::Never };
         let (lengths, settings) = (self.lengths(config), self.activations(config.recipe.compute_dtype));
-        self.configs.transformer.training_activations(lengths, settings, recompute, self.kept_gradients(config))
+        let (model, kept) = (&self.configs.transformer, self.kept_gradients(config));
+        let Cost { bytes, flops } = model.training_activations(lengths, settings, recompute, kept);
+        // Each part but the first has gradients beside those that are counted.
+        let is_flex = config.device == DeviceSpec::Flex;
+        let parts = if is_flex { parts::count(model, self.sizes.all as usize, lengths) } else { 1 };
+        let gradients = self.sizes.all * value_bytes(config);
+        Cost { bytes: bytes + (parts as u64 - 1) * gradients, flops }
     }
 
     /// A micro-batch, with captions as long as they get.

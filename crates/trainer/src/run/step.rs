@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use cogview4_model::{
-    CogView4Transformer, CogView4TransformerConfig, ComputeDtype,
-    activations::{ActivationSettings, SequenceLengths},
+    CogView4Transformer, CogView4TransformerConfig, ComputeDtype, activations::ActivationSettings,
     memory::peak_resident_bytes,
 };
 
@@ -203,11 +202,5 @@ impl Trainer {
 
 /// Floating-point operations of a forward pass.
 fn forward_flops(config: &CogView4TransformerConfig, batch: &MicroBatch, dtype: ComputeDtype) -> f64 {
-    let ([batch_size, _, height, width], patch) = (batch.noisy.dims(), config.patch_size);
-    let lengths = SequenceLengths {
-        batch: batch_size,
-        seq_txt: batch.prompt_embeds.dims()[1],
-        seq_img: (height / patch) * (width / patch),
-    };
-    config.activations(lengths, ActivationSettings::new(dtype)).flops
+    config.activations(batch.lengths(config), ActivationSettings::new(dtype)).flops
 }

@@ -2,22 +2,17 @@
 
 mod dump;
 mod output;
-mod parts;
+pub(crate) mod parts;
 mod recompute;
 mod sink;
 #[cfg(test)]
 mod tests;
+mod whole;
 
-use std::{ops::Range, time::Instant};
+use std::time::Instant;
 
-use burn::{
-    module::Module,
-    tensor::{DType, Tensor, TensorData},
-};
+use burn::tensor::{DType, Tensor, TensorData};
 use cogview4_model::{CogView4Transformer, ComputeDtype, transformer::TransformerInputs};
-use rayon::prelude::*;
-
-use self::parts::parts;
 
 use crate::{error::Result, samples::MicroBatch};
 
@@ -28,42 +23,24 @@ pub(crate) use sink::{GradientSink, UpdateAtOnce, Updated};
 /// Computes the loss, in f32, and hands the gradients of the mean loss to the sink. The model is in this type; with
 /// `recompute`, its blocks are computed again in the backward pass. It is given back, changed where the sink changes it.
 pub(crate) fn forward_backward(
-    mut model: CogView4Transformer,
+    model: CogView4Transformer,
     batch: &MicroBatch,
     (dtype, recompute): (ComputeDtype, bool),
     sink: &mut GradientSink<'_>,
 ) -> Result<(CogView4Transformer, StepOutput)> {
     let (samples, start) = (batch.timesteps.len(), Instant::now());
-    if recompute {
-        let inputs = inputs(&model, batch, dtype).from_inner();
-        let loss = |output| {
-            let (loss, output) = loss(output, batch, samples);
-            let value = f64::from(loss.clone().into_scalar::<f32>());
-            (loss, StepOutput { loss: value, model_output: output, forward: start.elapsed() })
-        };
-        return recompute::forward_backward(model, inputs, sink, loss);
-    }
-    let of_part = |part: Range<usize>| -> Result<_> {
-        let part = batch.part(part);
-        let recorded = model.clone().train();
-        let output = recorded.forward(inputs(&model, &part, dtype).from_inner())?;
-        let (loss, output) = loss(output, &part, samples);
+    let parts = batch.parts(&model);
+    let part_inputs = parts.iter().map(|part| inputs(&model, part, dtype).from_inner()).collect();
+    let loss = |index: usize, output| {
+        let (loss, output) = loss(output, &parts[index], samples);
         let value = f64::from(loss.clone().into_scalar::<f32>());
-        Ok((recorded, loss, output, value))
+        (loss, StepOutput { loss: value, model_output: output, forward: start.elapsed() })
     };
-    let passed: Vec<_> = parts(&model, batch).into_par_iter().map(of_part).collect::<Result<_>>()?;
-    let forward = start.elapsed();
-    let value = passed.iter().map(|(_, _, _, value)| value).sum();
-    let outputs = passed.iter().map(|(_, _, output, _)| output.clone()).collect();
-    let output = StepOutput { loss: value, model_output: Tensor::cat(outputs, 0), forward };
-    let passed: Vec<_> = passed.into_par_iter().map(|(recorded, loss, _, _)| (recorded, loss.backward())).collect();
-    for (recorded, pass) in passed {
-        sink.add(&recorded, pass);
-    }
-    for index in (0..model.num_blocks()).rev() {
-        model = sink.block_is_complete(index, model)?;
-    }
-    Ok((sink.all_is_complete(model)?, output))
+    let (model, outputs) = match recompute {
+        true => recompute::forward_backward(model, part_inputs, sink, loss)?,
+        false => whole::forward_backward(model, part_inputs, sink, loss)?,
+    };
+    Ok((model, StepOutput::joined(outputs)))
 }
 
 /// What a part's samples add to the mean loss of so many, and the model's output in f32.

@@ -13,3 +13,14 @@ pub(crate) struct StepOutput {
     /// Time until the loss was there.
     pub forward: Duration,
 }
+
+impl StepOutput {
+    /// That of all parts.
+    pub(super) fn joined(parts: Vec<Self>) -> Self {
+        Self {
+            loss: parts.iter().map(|part| part.loss).sum(),
+            forward: parts.iter().map(|part| part.forward).max().unwrap_or_default(),
+            model_output: Tensor::cat(parts.into_iter().map(|part| part.model_output).collect(), 0),
+        }
+    }
+}

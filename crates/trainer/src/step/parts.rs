@@ -4,7 +4,8 @@
 use std::ops::Range;
 
 use burn::module::Module;
-use cogview4_model::{CogView4Transformer, is_flex};
+use cogview4_model::{CogView4Transformer, CogView4TransformerConfig, activations::SequenceLengths, is_flex};
+use rayon::prelude::*;
 
 use crate::samples::MicroBatch;
 
@@ -13,38 +14,59 @@ const PARTS: usize = 4;
 /// Values that flow from block to block, up to which operations are small.
 const SMALL: usize = 1 << 19;
 /// Parameters of a small model: each part has gradients of its own.
-const SMALL_MODEL: usize = 1 << 24;
+const SMALL_MODEL: usize = 1 << 23;
 
-/// The samples of each part: all in one, where the model or its operations are large.
-pub(super) fn parts(model: &CogView4Transformer, batch: &MicroBatch) -> Vec<Range<usize>> {
-    let [samples, _, height, width] = batch.noisy.dims();
-    let patches = (height / model.config().patch_size) * (width / model.config().patch_size);
-    let values = samples * (patches + batch.prompt_embeds.dims()[1]) * model.config().inner_dim();
-    let is_small = values <= SMALL && model.num_params() <= SMALL_MODEL;
-    let count = if is_small && is_flex(&batch.noisy.device()) {
-        std::env::var("PARTS").map_or(PARTS, |x| x.parse().unwrap()).min(samples)
-    } else {
-        1
-    };
-    (0..count).map(|part| part * samples / count..(part + 1) * samples / count).collect()
+/// What `run` gives for each item of the parts, in order, and their number; all at once where there are several.
+pub(super) fn each<T: Send, R: Send>(items: Vec<T>, run: impl Fn(usize, T) -> R + Sync + Send) -> Vec<R> {
+    let run = |(index, item)| run(index, item);
+    match items.len() {
+        // On this thread, to which libraries may have tied theirs.
+        0 | 1 => items.into_iter().enumerate().map(run).collect(),
+        _ => items.into_par_iter().enumerate().map(run).collect(),
+    }
+}
+
+/// How many parts a micro-batch has: one, where the model or its operations are large.
+pub(crate) fn count(config: &CogView4TransformerConfig, parameters: usize, lengths: SequenceLengths) -> usize {
+    let SequenceLengths { batch, seq_txt, seq_img } = lengths;
+    let is_small = parameters <= SMALL_MODEL && batch * (seq_txt + seq_img) * config.inner_dim() <= SMALL;
+    if is_small { PARTS.min(batch) } else { 1 }
 }
 
 impl MicroBatch {
+    /// How long it is to a model of this configuration.
+    pub(crate) fn lengths(&self, config: &CogView4TransformerConfig) -> SequenceLengths {
+        let ([batch, _, height, width], patch) = (self.noisy.dims(), config.patch_size);
+        let seq_img = (height / patch) * (width / patch);
+        SequenceLengths { batch, seq_txt: self.prompt_embeds.dims()[1], seq_img }
+    }
+
+    /// Its parts. Other devices than the pure-Rust CPU divide the work of an operation themselves.
+    pub(super) fn parts(&self, model: &CogView4Transformer) -> Vec<Self> {
+        let samples = self.timesteps.len();
+        let count = match is_flex(&self.noisy.device()) {
+            true => count(model.config(), model.num_params(), self.lengths(model.config())),
+            false => 1,
+        };
+        let range = |part: usize| part * samples / count..(part + 1) * samples / count;
+        (0..count).map(|part| self.part(range(part))).collect()
+    }
+
     /// Some of its samples, with pads as they are.
-    pub(super) fn part(&self, samples: Range<usize>) -> Self {
-        let of = |latents: &burn::tensor::Tensor<4>| latents.clone().narrow(0, samples.start, samples.len());
+    fn part(&self, samples: Range<usize>) -> Self {
+        let (first, count) = (samples.start, samples.len());
         Self {
-            image_latents: of(&self.image_latents),
-            control_latents: of(&self.control_latents),
-            noise: of(&self.noise),
-            noisy: of(&self.noisy),
+            image_latents: self.image_latents.clone().narrow(0, first, count),
+            control_latents: self.control_latents.clone().narrow(0, first, count),
+            noise: self.noise.clone().narrow(0, first, count),
+            noisy: self.noisy.clone().narrow(0, first, count),
             timesteps: self.timesteps[samples.clone()].to_vec(),
             sigmas: self.sigmas[samples.clone()].to_vec(),
             loss_weights: self.loss_weights[samples.clone()].to_vec(),
-            prompt_embeds: self.prompt_embeds.clone().narrow(0, samples.start, samples.len()),
+            prompt_embeds: self.prompt_embeds.clone().narrow(0, first, count),
             prompt_lengths: self.prompt_lengths[samples.clone()].to_vec(),
-            sizes: self.sizes[samples.clone()].to_vec(),
-            hidden_text: self.hidden_text.clone().map(|hidden| hidden.narrow(0, samples.start, samples.len())),
+            sizes: self.sizes[samples].to_vec(),
+            hidden_text: self.hidden_text.clone().map(|hidden| hidden.narrow(0, first, count)),
         }
     }
 }

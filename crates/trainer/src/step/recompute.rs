@@ -7,95 +7,132 @@ use burn::{
 };
 use cogview4_model::{
     CogView4Transformer,
-    transformer::{BlockContext, BlockState, TransformerInputs},
+    transformer::{BlockContext, BlockState, TransformerBlock, TransformerInputs},
 };
 
-use super::GradientSink;
+use super::{GradientSink, parts::each};
 use crate::error::Result;
 
-/// Runs the model, hands the output to `loss`, and hands the gradients to the sink block by block. The model is not on the
-/// autodiff device: each part goes there when it is its turn.
+/// Runs the model on each part of a micro-batch, hands the output to `loss`, and hands the gradients to the sink block by
+/// block. The model is not on the autodiff device: each block goes there when it is its turn.
 ///
 /// # Errors
 /// A block that has to be read and cannot, or what the sink refuses.
 ///
 /// # Panics
 /// When the inputs do not fit the model, as its `forward`.
-pub(super) fn forward_backward<T>(
+pub(super) fn forward_backward<T: Send>(
     mut model: CogView4Transformer,
-    inputs: TransformerInputs<'_>,
+    parts: Vec<TransformerInputs<'_>>,
     sink: &mut GradientSink<'_>,
-    loss: impl FnOnce(Tensor<4>) -> (Tensor<1>, T),
-) -> Result<(CogView4Transformer, T)> {
+    loss: impl Fn(usize, Tensor<4>) -> (Tensor<1>, T) + Sync,
+) -> Result<(CogView4Transformer, Vec<T>)> {
     // 1. What is before the blocks keeps its graph; it is small
-    let outside = model.outside().train();
-    let (embedded, context) = outside.embed(inputs);
-    let plain_context = context.clone().inner();
+    let outside = model.outside();
+    let mut parts = each(parts, |_, inputs| Part::new(outside.clone().train(), inputs));
 
     // 2. Blocks without a graph
-    let mut state = embedded.clone().inner();
-    let mut block_inputs = Vec::with_capacity(model.num_blocks());
     for index in 0..model.num_blocks() {
-        block_inputs.push(state.clone());
-        state = model.block(index)?.forward(state, &plain_context);
+        let block = model.block(index)?;
+        parts = each(parts, |_, part| part.forward(&block));
     }
 
     // 3. What is behind the blocks, and the loss
-    let (state, leaf_context) = (state.leaf(), plain_context.leaf());
-    let (loss, result) = loss(outside.head(state.clone(), &leaf_context));
-    let gradients = loss.backward();
-    let mut of_temb = leaf_context.temb.grad(&gradients);
-    let mut of_state = StateGradient::of(&state, &gradients);
-    drop((state, leaf_context));
-    sink.add(&outside, gradients);
+    let passed = each(parts, |index, part| part.end(|output| loss(index, output)));
+    let (passed, results): (Vec<_>, Vec<_>) = passed.into_iter().unzip();
+    let (mut parts, passes): (Vec<_>, Vec<_>) = passed.into_iter().unzip();
+    sink.add(passes);
 
     // 4. Blocks again, the last first
-    for (index, input) in block_inputs.into_iter().enumerate().rev() {
-        let (state, leaf_context) = (input.leaf(), plain_context.leaf());
-        let block = model.block(index)?.clone().train();
-        let output = block.forward(state.clone(), &leaf_context);
-        let gradients = of_state.dot(output).expect("invariant: a block's output has a gradient").backward();
-        of_temb = add(of_temb, leaf_context.temb.grad(&gradients));
-        of_state = StateGradient::of(&state, &gradients);
-        drop((state, leaf_context));
-        sink.add_block(index, &block, gradients);
+    for index in (0..model.num_blocks()).rev() {
+        let block = model.block(index)?.clone();
+        let passed = each(parts, |_, part| part.backward(block.clone().train()));
         drop(block);
+        let passes;
+        (parts, passes) = passed.into_iter().unzip();
+        sink.add_block(index, passes);
         model = sink.block_is_complete(index, model)?;
     }
 
     // 5. What is before the blocks
-    let of_context = of_temb.map(|gradient| (context.temb * Tensor::from_inner(gradient)).sum());
-    if let Some(surrogate) = add(of_state.dot(embedded), of_context) {
-        sink.add(&outside, surrogate.backward());
-    }
+    sink.add(each(parts, |_, part| part.begin()).into_iter().flatten().collect());
     drop(outside);
-    Ok((sink.all_is_complete(model)?, result))
+    Ok((sink.all_is_complete(model)?, results))
 }
 
-/// Gradients of a state; what nothing depends on has none.
-struct StateGradient {
-    hidden_states: Option<Tensor<3>>,
-    encoder_hidden_states: Option<Tensor<3>>,
+/// A part of a micro-batch on its way.
+struct Part {
+    /// What is in no block, with the graph of what is before them.
+    outside: CogView4Transformer,
+    embedded: Tensor<3>,
+    context: BlockContext,
+    /// The same context without a graph.
+    plain_context: BlockContext,
+    /// Inputs of the blocks, then what the last gives; those are gone whose backward is over.
+    states: Vec<BlockState>,
+    of_state: Option<Tensor<3>>,
+    of_temb: Option<Tensor<2>>,
 }
 
-impl StateGradient {
-    fn of(state: &BlockState, gradients: &Gradients) -> Self {
-        Self {
-            hidden_states: state.hidden_states.grad(gradients),
-            encoder_hidden_states: state.encoder_hidden_states.grad(gradients),
-        }
+impl Part {
+    fn new(outside: CogView4Transformer, inputs: TransformerInputs<'_>) -> Self {
+        let (state, context) = outside.embed(inputs);
+        let (embedded, plain_context) = (state.joint.clone(), context.clone().inner());
+        let states = vec![state.inner()];
+        Self { outside, embedded, context, plain_context, states, of_state: None, of_temb: None }
     }
 
-    /// Something whose gradient by the state is this gradient.
-    fn dot(&self, state: BlockState) -> Option<Tensor<1>> {
-        let product = |tensor: Tensor<3>, gradient: &Option<Tensor<3>>| {
-            gradient.clone().map(|gradient| (tensor * Tensor::from_inner(gradient)).sum())
-        };
-        add(
-            product(state.hidden_states, &self.hidden_states),
-            product(state.encoder_hidden_states, &self.encoder_hidden_states),
-        )
+    /// The last state, which is taken out, and the context, as leaves of a new graph.
+    fn leaves(&mut self) -> (BlockState, BlockContext) {
+        (self.states.pop().expect("invariant: one for each block, and one").leaf(), self.plain_context.leaf())
     }
+
+    /// Notes the gradients of leaves.
+    fn note(&mut self, (state, context): (BlockState, BlockContext), gradients: &Gradients) {
+        self.of_state = state.joint.grad(gradients);
+        self.of_temb = add(self.of_temb.take(), context.temb.grad(gradients));
+    }
+
+    /// Through a block.
+    fn forward(mut self, block: &TransformerBlock) -> Self {
+        let state = self.states.last().expect("invariant: what was embedded").clone();
+        self.states.push(block.forward(state, &self.plain_context));
+        self
+    }
+
+    /// Through what is behind the blocks, and back.
+    fn end<T>(
+        mut self,
+        loss: impl FnOnce(Tensor<4>) -> (Tensor<1>, T),
+    ) -> ((Self, (CogView4Transformer, Gradients)), T) {
+        let (state, context) = self.leaves();
+        let (loss, result) = loss(self.outside.head(state.clone(), &context));
+        let gradients = loss.backward();
+        self.note((state, context), &gradients);
+        let outside = self.outside.clone();
+        ((self, (outside, gradients)), result)
+    }
+
+    /// Through a block again, and back.
+    fn backward(mut self, block: TransformerBlock) -> (Self, (TransformerBlock, Gradients)) {
+        let (state, context) = self.leaves();
+        let output = block.forward(state.clone(), &context).joint;
+        let of_state = self.of_state.take();
+        let gradients = dot(output, of_state).expect("invariant: a block's output has a gradient").backward();
+        self.note((state, context), &gradients);
+        (self, (block, gradients))
+    }
+
+    /// Back through what is before the blocks.
+    fn begin(self) -> Option<(CogView4Transformer, Gradients)> {
+        let surrogate = add(dot(self.embedded, self.of_state), dot(self.context.temb, self.of_temb))?;
+        Some((self.outside, surrogate.backward()))
+    }
+}
+
+/// Something whose gradient by the tensor is this one, if there is one.
+fn dot<const D: usize>(tensor: Tensor<D>, gradient: Option<Tensor<D>>) -> Option<Tensor<1>> {
+    gradient.map(|gradient| (tensor * Tensor::from_inner(gradient)).sum())
 }
 
 /// The sum of what is there.
@@ -114,8 +151,7 @@ trait Leaf: Sized {
 
 impl Leaf for BlockState {
     fn leaf(&self) -> Self {
-        let leaf = |tensor: &Tensor<3>| Tensor::from_inner(tensor.clone()).require_grad();
-        Self { hidden_states: leaf(&self.hidden_states), encoder_hidden_states: leaf(&self.encoder_hidden_states) }
+        Self { joint: Tensor::from_inner(self.joint.clone()).require_grad() }
     }
 }
 

@@ -48,14 +48,14 @@ pub(crate) struct Updated {
 }
 
 impl GradientSink<'_> {
-    /// Adds the gradients of a block.
-    pub(super) fn add_block(&mut self, index: usize, block: &impl Module, pass: BackwardPass) {
-        self.gradients.take_part(&block_prefix(index), block, pass, self.weight);
+    /// Adds the gradients of a block, of a pass over each part of the micro-batch.
+    pub(super) fn add_block<M: Module>(&mut self, index: usize, passes: Vec<(M, BackwardPass)>) {
+        self.gradients.take_parts(&block_prefix(index), passes, self.weight);
     }
 
     /// Adds the gradients of a model, or of what of it is not in a block.
-    pub(super) fn add(&mut self, model: &impl Module, pass: BackwardPass) {
-        self.gradients.take(model, pass, self.weight);
+    pub(super) fn add<M: Module>(&mut self, passes: Vec<(M, BackwardPass)>) {
+        self.gradients.take_parts("", passes, self.weight);
     }
 
     /// The gradients of a block are complete, and nobody else holds it.

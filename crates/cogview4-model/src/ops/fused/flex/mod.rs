@@ -140,12 +140,12 @@ impl QuantizedOps for Flex {
 }
 
 impl RowOps for Flex {
-    fn fused_modulate(input: FlexTensor, scale: FlexTensor, shift: FlexTensor, eps: f64) -> FlexTensor {
-        host::modulate(&input, &scale, &shift, eps as f32)
+    fn fused_modulate(input: FlexTensor, scale: FlexTensor, shift: FlexTensor, split: usize, eps: f64) -> FlexTensor {
+        host::modulate(&input, &scale, &shift, split, eps as f32)
     }
 
-    fn fused_gated_add(residual: FlexTensor, output: FlexTensor, gate: FlexTensor) -> FlexTensor {
-        host::gated_add(&residual, &output, &gate)
+    fn fused_gated_add(residual: FlexTensor, output: FlexTensor, gate: FlexTensor, split: usize) -> FlexTensor {
+        host::gated_add(&residual, &output, &gate, split)
     }
 
     fn fused_norm_rotate(input: FlexTensor, cos: FlexTensor, sin: FlexTensor, eps: f64) -> FlexTensor {
@@ -163,8 +163,8 @@ impl RowOps for Flex {
 impl RecordedRowOps for Flex {
     type Norm = host::Norm<FlexTensor>;
 
-    fn recorded_modulate(inputs: [FlexTensor; 3], eps: f64) -> (FlexTensor, Self::Norm) {
-        host::Norm::modulate(inputs, eps)
+    fn recorded_modulate(inputs: [FlexTensor; 3], split: usize, eps: f64) -> (FlexTensor, Self::Norm) {
+        host::Norm::modulate(inputs, split, eps)
     }
 
     fn modulate_gradients(norm: Self::Norm, grad: FlexTensor) -> [FlexTensor; 3] {
@@ -179,8 +179,8 @@ impl RecordedRowOps for Flex {
         norm.norm_rotate_gradient(&grad)
     }
 
-    fn gated_add_gradients([output, gate]: [FlexTensor; 2], grad: FlexTensor) -> [FlexTensor; 2] {
-        host::gated_add_backward(&output, &gate, &grad).into()
+    fn gated_add_gradients([output, gate]: [FlexTensor; 2], split: usize, grad: FlexTensor) -> [FlexTensor; 2] {
+        host::gated_add_backward(&output, &gate, &grad, split).into()
     }
 
     fn silu_gradient(input: FlexTensor, grad: FlexTensor) -> FlexTensor {

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::{
     HostTensor, Value,
-    rows::{by_type, for_each_row},
+    rows::{Groups, by_type, for_each_row},
 };
 use crate::ops::fused::simd;
 
@@ -16,12 +16,19 @@ use crate::ops::fused::simd;
 const TOKENS: usize = 32;
 
 /// Gradients of input, scale and shift of `layer_norm(input) * (1 + scale) + shift`.
-pub(in crate::ops::fused) fn modulate_backward<H: HostTensor>(input: &H, scale: &H, grad: &H, eps: f32) -> (H, H, H) {
-    by_type!(input, modulate_typed(input, scale, grad, eps))
+pub(in crate::ops::fused) fn modulate_backward<H: HostTensor>(
+    input: &H,
+    scale: &H,
+    grad: &H,
+    split: usize,
+    eps: f32,
+) -> (H, H, H) {
+    by_type!(input, modulate_typed(input, scale, grad, split, eps))
 }
 
-fn modulate_typed<H: HostTensor, T: Value>(input: &H, scale: &H, grad: &H, eps: f32) -> (H, H, H) {
-    let dims @ [batch, _, width] = input.dims();
+fn modulate_typed<H: HostTensor, T: Value>(input: &H, scale: &H, grad: &H, split: usize, eps: f32) -> (H, H, H) {
+    let (dims @ [_, _, width], of_scale) = (input.dims(), scale.dims());
+    let groups = Groups::of(scale, split);
     let (input, scale, grad) = (input.contiguous(), scale.to_f32(), grad.contiguous());
     let (inputs, grads) = (input.values::<T>(), grad.values::<T>());
     let mut sums = Default::default();
@@ -29,10 +36,10 @@ fn modulate_typed<H: HostTensor, T: Value>(input: &H, scale: &H, grad: &H, eps: 
         sums = sum_tokens::<T>(
             [inputs, grads],
             of_input,
-            dims,
+            (dims, groups),
             #[inline(always)]
-            |sample, [input, grad], of_input, [of_scale, of_shift]| {
-                let scale = &scale[sample * width..][..width];
+            |group, [input, grad], of_input, [of_scale, of_shift]| {
+                let scale = &scale[group * width..][..width];
                 let (mean, inverse_std) = simd::moments(input, eps);
                 for i in 0..width {
                     of_scale[i] += grad[i] * (input[i] - mean) * inverse_std;
@@ -43,17 +50,18 @@ fn modulate_typed<H: HostTensor, T: Value>(input: &H, scale: &H, grad: &H, eps: 
             },
         );
     });
-    let [of_scale, of_shift] = sums.map(|sums| narrowed::<H, T>(&input, [batch, 1, width], &sums));
+    let [of_scale, of_shift] = sums.map(|sums| narrowed::<H, T>(&input, of_scale, &sums));
     (of_input, of_scale, of_shift)
 }
 
 /// Gradients of output and gate of `residual + output * gate`.
-pub(in crate::ops::fused) fn gated_add_backward<H: HostTensor>(output: &H, gate: &H, grad: &H) -> (H, H) {
-    by_type!(output, gated_add_typed(output, gate, grad))
+pub(in crate::ops::fused) fn gated_add_backward<H: HostTensor>(output: &H, gate: &H, grad: &H, split: usize) -> (H, H) {
+    by_type!(output, gated_add_typed(output, gate, grad, split))
 }
 
-fn gated_add_typed<H: HostTensor, T: Value>(output: &H, gate: &H, grad: &H) -> (H, H) {
-    let dims @ [batch, _, width] = output.dims();
+fn gated_add_typed<H: HostTensor, T: Value>(output: &H, gate: &H, grad: &H, split: usize) -> (H, H) {
+    let (dims @ [_, _, width], of_gate) = (output.dims(), gate.dims());
+    let groups = Groups::of(gate, split);
     let (output, gate, grad) = (output.contiguous(), gate.to_f32(), grad.contiguous());
     let (outputs, grads) = (output.values::<T>(), grad.values::<T>());
     let mut sums = Default::default();
@@ -61,10 +69,10 @@ fn gated_add_typed<H: HostTensor, T: Value>(output: &H, gate: &H, grad: &H) -> (
         sums = sum_tokens::<T>(
             [outputs, grads],
             of_output,
-            dims,
+            (dims, groups),
             #[inline(always)]
-            |sample, [output, grad], of_output, [of_gate, _]| {
-                let gate = &gate[sample * width..][..width];
+            |group, [output, grad], of_output, [of_gate, _]| {
+                let gate = &gate[group * width..][..width];
                 for i in 0..width {
                     of_output[i] = grad[i] * gate[i];
                     of_gate[i] += grad[i] * output[i];
@@ -72,8 +80,7 @@ fn gated_add_typed<H: HostTensor, T: Value>(output: &H, gate: &H, grad: &H) -> (
             },
         );
     });
-    let [of_gate, _] = sums;
-    (of_output, narrowed::<H, T>(&output, [batch, 1, width], &of_gate))
+    (of_output, narrowed::<H, T>(&output, of_gate, &sums[0]))
 }
 
 /// Gradient `[B, S, N, head_dim]` of the input of a norm and a rotation, from one `[B, N, S, head_dim]`.
@@ -117,12 +124,12 @@ fn narrowed<H: HostTensor, T: Value>(like: &H, dims: [usize; 3], values: &[f32])
     })
 }
 
-/// Runs a kernel on every token, with the number of its sample and its rows of two inputs; it fills the row of `output`
-/// and adds to two sums over the tokens of the sample, `[B, width]` each.
+/// Runs a kernel on every token, with the number of its modulation and its rows of two inputs; it fills the row of
+/// `output` and adds to two sums over the tokens of the modulation, `[B, G, width]` each.
 fn sum_tokens<T: Value>(
     inputs: [&[T]; 2],
     output: &mut [T],
-    [batch, seq, width]: [usize; 3],
+    ([batch, seq, width], groups): ([usize; 3], Groups),
     kernel: impl Fn(usize, [&[f32]; 2], &mut [f32], [&mut [f32]; 2]) + Sync,
 ) -> [Vec<f32>; 2] {
     let kernel = &kernel;
@@ -130,27 +137,33 @@ fn sum_tokens<T: Value>(
         .par_chunks_mut(seq * width)
         .enumerate()
         .flat_map(|(sample, output)| {
-            let parts = output.par_chunks_mut(TOKENS * width).enumerate();
-            parts.map(move |(part, output)| (sample, sample * seq + part * TOKENS, output))
+            // Tokens that are summed together have one modulation.
+            let (before, behind) = output.split_at_mut(groups.split() * width);
+            [(0, before), (groups.split(), behind)].into_par_iter().flat_map(move |(token, output)| {
+                let parts = output.par_chunks_mut(TOKENS * width).enumerate();
+                parts.map(move |(part, output)| {
+                    (groups.row(sample, token), sample * seq + token + part * TOKENS, output)
+                })
+            })
         })
-        .map(|(sample, first, output)| {
+        .map(|(group, first, output)| {
             let inputs = inputs.map(|input| &input[first * width..][..output.len()]);
-            (sample, Arch::new().dispatch(Tokens { sample, inputs, output, width, kernel }))
+            (group, Arch::new().dispatch(Tokens { group, inputs, output, width, kernel }))
         })
         .collect();
-    let mut totals = [vec![0.0; batch * width], vec![0.0; batch * width]];
-    for (sample, sums) in &parts {
+    let mut totals = [vec![0.0; groups.count() * batch * width], vec![0.0; groups.count() * batch * width]];
+    for (group, sums) in &parts {
         for (total, sum) in totals.iter_mut().zip(sums) {
-            let total = &mut total[sample * width..][..width];
+            let total = &mut total[group * width..][..width];
             total.iter_mut().zip(sum).for_each(|(total, value)| *total += value);
         }
     }
     totals
 }
 
-/// Tokens of a sample that are summed together.
+/// Tokens of a modulation that are summed together.
 struct Tokens<'a, T, K> {
-    sample: usize,
+    group: usize,
     inputs: [&'a [T]; 2],
     output: &'a mut [T],
     width: usize,
@@ -166,7 +179,7 @@ where
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) -> Self::Output {
-        let Self { sample, inputs: [a, b], output, width, kernel } = self;
+        let Self { group, inputs: [a, b], output, width, kernel } = self;
         let [mut wide_a, mut wide_b, mut written] = std::array::from_fn(|_| vec![0.0; width]);
         let mut sums = [vec![0.0; width], vec![0.0; width]];
         for (token, output) in output.chunks_exact_mut(width).enumerate() {
@@ -177,7 +190,7 @@ where
                 output,
                 &mut written,
                 #[inline(always)]
-                |row| kernel(sample, inputs, row, sums),
+                |row| kernel(group, inputs, row, sums),
             );
         }
         sums

@@ -22,13 +22,43 @@ macro_rules! by_type {
 }
 pub(super) use by_type;
 
-/// `[B, S, D]`: `layer_norm(input) * (1 + scale) + shift` with `scale` and `shift` `[B, 1, D]`.
-pub(in crate::ops::fused) fn modulate<H: HostTensor>(input: &H, scale: &H, shift: &H, eps: f32) -> H {
-    by_type!(input, modulate_typed(input, scale, shift, eps))
+/// Modulations of tokens, `[B, G, D]`: of two, the first is for tokens from `split` on, the second for those before.
+#[derive(Clone, Copy)]
+pub(super) struct Groups {
+    count: usize,
+    split: usize,
 }
 
-fn modulate_typed<H: HostTensor, T: Value>(input: &H, scale: &H, shift: &H, eps: f32) -> H {
-    let dims @ [_, seq, width] = input.dims();
+impl Groups {
+    pub(super) fn of<H: HostTensor>(modulation: &H, split: usize) -> Self {
+        let [_, count, _] = modulation.dims();
+        Self { count, split: if count > 1 { split } else { 0 } }
+    }
+
+    /// The modulation of a token.
+    #[inline(always)]
+    pub(super) fn row(self, sample: usize, token: usize) -> usize {
+        sample * self.count + usize::from(token < self.split)
+    }
+
+    /// Modulations of a sample.
+    pub(super) fn count(self) -> usize {
+        self.count
+    }
+
+    /// Where tokens of one modulation end and those of another begin.
+    pub(super) fn split(self) -> usize {
+        self.split
+    }
+}
+
+/// `[B, S, D]`: `layer_norm(input) * (1 + scale) + shift` with `scale` and `shift` `[B, G, D]`.
+pub(in crate::ops::fused) fn modulate<H: HostTensor>(input: &H, scale: &H, shift: &H, split: usize, eps: f32) -> H {
+    by_type!(input, modulate_typed(input, scale, shift, split, eps))
+}
+
+fn modulate_typed<H: HostTensor, T: Value>(input: &H, scale: &H, shift: &H, split: usize, eps: f32) -> H {
+    let (dims @ [_, seq, width], groups) = (input.dims(), Groups::of(scale, split));
     let (input, scale, shift) = (input.contiguous(), scale.to_f32(), shift.to_f32());
     let values = input.values::<T>();
     input.filled(&dims, |output| {
@@ -37,8 +67,8 @@ fn modulate_typed<H: HostTensor, T: Value>(input: &H, scale: &H, shift: &H, eps:
             width,
             #[inline(always)]
             |index, row, [scratch]| {
-                let of_sample = index / seq * width..(index / seq + 1) * width;
-                let (scale, shift) = (&scale[of_sample.clone()], &shift[of_sample]);
+                let group = groups.row(index / seq, index % seq) * width;
+                let (scale, shift) = (&scale[group..][..width], &shift[group..][..width]);
                 let input = T::wide(&values[index * width..][..width], scratch);
                 let (mean, inverse_std) = simd::moments(input, eps);
                 for i in 0..width {
@@ -49,13 +79,13 @@ fn modulate_typed<H: HostTensor, T: Value>(input: &H, scale: &H, shift: &H, eps:
     })
 }
 
-/// `[B, S, D]`: `residual + output * gate` with `gate` `[B, 1, D]`.
-pub(in crate::ops::fused) fn gated_add<H: HostTensor>(residual: &H, output: &H, gate: &H) -> H {
-    by_type!(residual, gated_add_typed(residual, output, gate))
+/// `[B, S, D]`: `residual + output * gate` with `gate` `[B, G, D]`.
+pub(in crate::ops::fused) fn gated_add<H: HostTensor>(residual: &H, output: &H, gate: &H, split: usize) -> H {
+    by_type!(residual, gated_add_typed(residual, output, gate, split))
 }
 
-fn gated_add_typed<H: HostTensor, T: Value>(residual: &H, output: &H, gate: &H) -> H {
-    let dims @ [_, seq, width] = residual.dims();
+fn gated_add_typed<H: HostTensor, T: Value>(residual: &H, output: &H, gate: &H, split: usize) -> H {
+    let (dims @ [_, seq, width], groups) = (residual.dims(), Groups::of(gate, split));
     let (residual, output, gate) = (residual.contiguous(), output.contiguous(), gate.to_f32());
     let (of_residual, of_output) = (residual.values::<T>(), output.values::<T>());
     residual.filled(&dims, |sum| {
@@ -66,7 +96,7 @@ fn gated_add_typed<H: HostTensor, T: Value>(residual: &H, output: &H, gate: &H) 
             |index, row, [a, b]| {
                 let residual = T::wide(&of_residual[index * width..][..width], a);
                 let output = T::wide(&of_output[index * width..][..width], b);
-                let gate = &gate[index / seq * width..][..width];
+                let gate = &gate[groups.row(index / seq, index % seq) * width..][..width];
                 for i in 0..width {
                     row[i] = residual[i] + output[i] * gate[i];
                 }

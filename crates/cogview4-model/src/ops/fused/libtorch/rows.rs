@@ -11,17 +11,17 @@ use crate::ops::fused::{
 };
 
 impl RowOps for LibTorch {
-    fn fused_modulate(input: TchTensor, scale: TchTensor, shift: TchTensor, eps: f64) -> TchTensor {
+    fn fused_modulate(input: TchTensor, scale: TchTensor, shift: TchTensor, split: usize, eps: f64) -> TchTensor {
         match is_host(&input) {
-            true => host::modulate(&input, &scale, &shift, eps as f32),
-            false => TchTensor::new(modulate([&input.tensor, &scale.tensor, &shift.tensor], eps)),
+            true => host::modulate(&input, &scale, &shift, split, eps as f32),
+            false => TchTensor::new(modulate([&input.tensor, &scale.tensor, &shift.tensor], split, eps)),
         }
     }
 
-    fn fused_gated_add(residual: TchTensor, output: TchTensor, gate: TchTensor) -> TchTensor {
+    fn fused_gated_add(residual: TchTensor, output: TchTensor, gate: TchTensor, split: usize) -> TchTensor {
         match is_host(&residual) {
-            true => host::gated_add(&residual, &output, &gate),
-            false => TchTensor::new(residual.tensor.addcmul(&output.tensor, &gate.tensor)),
+            true => host::gated_add(&residual, &output, &gate, split),
+            false => TchTensor::new(gated_add(&residual.tensor, [&output.tensor, &gate.tensor], split)),
         }
     }
 
@@ -53,12 +53,12 @@ pub(in crate::ops::fused) enum Norm {
 impl RecordedRowOps for LibTorch {
     type Norm = Norm;
 
-    fn recorded_modulate(inputs: [TchTensor; 3], eps: f64) -> (TchTensor, Norm) {
+    fn recorded_modulate(inputs: [TchTensor; 3], split: usize, eps: f64) -> (TchTensor, Norm) {
         if is_host(&inputs[0]) {
-            let (output, norm) = host::Norm::modulate(inputs, eps);
+            let (output, norm) = host::Norm::modulate(inputs, split, eps);
             return (output, Norm::Host(norm));
         }
-        let (output, graph) = Graph::record(inputs, |inputs| modulate(inputs, eps));
+        let (output, graph) = Graph::record(inputs, |inputs| modulate(inputs, split, eps));
         (output, Norm::Modulate(graph))
     }
 
@@ -92,11 +92,11 @@ impl RecordedRowOps for LibTorch {
         }
     }
 
-    fn gated_add_gradients([output, gate]: [TchTensor; 2], grad: TchTensor) -> [TchTensor; 2] {
+    fn gated_add_gradients([output, gate]: [TchTensor; 2], split: usize, grad: TchTensor) -> [TchTensor; 2] {
         if is_host(&output) {
-            return host::gated_add_backward(&output, &gate, &grad).into();
+            return host::gated_add_backward(&output, &gate, &grad, split).into();
         }
-        gated_add_gradients([&output.tensor, &gate.tensor], &grad.tensor).map(TchTensor::new)
+        gated_add_gradients([&output.tensor, &gate.tensor], split, &grad.tensor).map(TchTensor::new)
     }
 
     fn silu_gradient(input: TchTensor, grad: TchTensor) -> TchTensor {
@@ -107,23 +107,60 @@ impl RecordedRowOps for LibTorch {
     }
 }
 
-/// `layer_norm(input) * (1 + scale) + shift`: within the norm, which for each sample takes these as its weight and bias.
-pub(super) fn modulate([input, scale, shift]: [&tch::Tensor; 3], eps: f64) -> tch::Tensor {
-    let samples = input.unbind(0).into_iter().zip((scale + 1.0).unbind(0)).zip(shift.unbind(0));
-    let normed = samples.map(|((input, weight), bias)| {
-        let width = *input.size().last().expect("invariant: three axes");
-        input.layer_norm([width], Some(weight.view([width])), Some(bias.view([width])), eps, false)
+/// The tokens of each modulation of `[B, G, D]`, and its number: first token, count, number.
+fn groups(modulations: &tch::Tensor, split: usize, tokens: &tch::Tensor) -> Vec<(i64, i64, i64)> {
+    let (seq, split) = (tokens.size()[1], split as i64);
+    match modulations.size()[1] {
+        1 => vec![(0, seq, 0)],
+        _ => vec![(0, split, 1), (split, seq - split, 0)],
+    }
+}
+
+/// `layer_norm(input) * (1 + scale) + shift`: within the norm, which for each sample and modulation takes these as its
+/// weight and bias.
+pub(super) fn modulate([input, scale, shift]: [&tch::Tensor; 3], split: usize, eps: f64) -> tch::Tensor {
+    let (groups, weight, size) = (groups(scale, split, input), scale + 1.0, input.size());
+    let (samples, width) = (size[0], size[2]);
+    let normed = (0..samples).flat_map(|sample| {
+        let (weight, groups) = (&weight, &groups);
+        groups.iter().map(move |&(token, count, group)| {
+            let [weight, bias] = [weight, shift].map(|rows| rows.get(sample).get(group));
+            let tokens = input.get(sample).narrow(0, token, count);
+            tokens.layer_norm([width], Some(weight), Some(bias), eps, false)
+        })
     });
     let normed: Vec<_> = normed.collect();
     match normed.as_slice() {
         [sample] => sample.unsqueeze(0),
-        samples => tch::Tensor::stack(samples, 0),
+        parts => tch::Tensor::cat(parts, 0).view(size.as_slice()),
     }
 }
 
+/// `residual + output * gate`.
+pub(super) fn gated_add(residual: &tch::Tensor, [output, gate]: [&tch::Tensor; 2], split: usize) -> tch::Tensor {
+    let sum = residual.empty_like();
+    for (token, count, group) in groups(gate, split, residual) {
+        let part = |tensor: &tch::Tensor| tensor.narrow(1, token, count);
+        let _ = part(residual).addcmul_out(&part(&sum), &part(output), &gate.narrow(1, group, 1));
+    }
+    sum
+}
+
 /// Gradients of output and gate of `residual + output * gate`.
-pub(super) fn gated_add_gradients([output, gate]: [&tch::Tensor; 2], grad: &tch::Tensor) -> [tch::Tensor; 2] {
-    [grad * gate, (grad * output).sum_dim_intlist(1, true, grad.kind())]
+pub(super) fn gated_add_gradients(
+    [output, gate]: [&tch::Tensor; 2],
+    split: usize,
+    grad: &tch::Tensor,
+) -> [tch::Tensor; 2] {
+    let (of_output, of_gate) = (grad.empty_like(), gate.empty_like());
+    let product = grad * output;
+    for (token, count, group) in groups(gate, split, grad) {
+        let part = |tensor: &tch::Tensor| tensor.narrow(1, token, count);
+        let gate_row = |tensor: &tch::Tensor| tensor.narrow(1, group, 1);
+        let _ = part(grad).multiply_out(&part(&of_output), &gate_row(gate));
+        gate_row(&of_gate).copy_(&part(&product).sum_dim_intlist(1, true, grad.kind()));
+    }
+    [of_output, of_gate]
 }
 
 /// The last axis, normalised.

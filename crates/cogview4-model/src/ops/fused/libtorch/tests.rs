@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 use super::{
     attention::{attention_on_cpu, gradients_on_cpu, library},
     graph::Graph,
-    rows::{gated_add_gradients, layer_norm, modulate, rotated, turned_back},
+    rows::{gated_add, gated_add_gradients, layer_norm, modulate, rotated, turned_back},
     *,
 };
 use crate::{TorchGenerator, ops::fused::attention::Saved};
@@ -96,20 +96,22 @@ fn gradients_of_attention_against_finite_differences() {
 #[test]
 fn modulations_are_those_of_our_kernels() {
     for kind in [Kind::Float, Kind::BFloat16] {
-        for batch in [1, 3] {
+        for (batch, groups, split) in [(1, 1, 0), (3, 1, 0), (1, 2, 9), (3, 2, 9)] {
             let tensor = |seed, tokens| normal(seed, &[batch, tokens, 48]).to_kind(kind);
-            let ([input, scale, shift], grad) = ([tensor(1, 37), tensor(2, 1), tensor(3, 1)], tensor(4, 37));
+            let ([input, scale, shift], grad) = ([tensor(1, 37), tensor(2, groups), tensor(3, groups)], tensor(4, 37));
             let inputs = [&input, &scale, &shift].map(burned);
-            let (expected, norm) = host::Norm::modulate(inputs.clone(), EPS);
-            let (found, graph) = Graph::record(inputs, |inputs| modulate(inputs, EPS));
+            let (expected, norm) = host::Norm::modulate(inputs.clone(), split, EPS);
+            let (found, graph) = Graph::record(inputs, |inputs| modulate(inputs, split, EPS));
             assert_close("modulate", &found.tensor, &expected.tensor);
             let expected = norm.modulate_gradients(&burned(&grad));
             for (found, expected) in graph.gradients(&grad).iter().zip(&expected) {
                 assert_close("a gradient of modulate", &found.tensor, &expected.tensor);
             }
 
-            let expected = host::gated_add_backward(&burned(&input), &burned(&scale), &burned(&grad));
-            let [of_output, of_gate] = gated_add_gradients([&input, &scale], &grad);
+            let expected = host::gated_add(&burned(&grad), &burned(&input), &burned(&scale), split);
+            assert_close("gated addition", &gated_add(&grad, [&input, &scale], split), &expected.tensor);
+            let expected = host::gated_add_backward(&burned(&input), &burned(&scale), &burned(&grad), split);
+            let [of_output, of_gate] = gated_add_gradients([&input, &scale], split, &grad);
             assert_close("of the output", &of_output, &expected.0.tensor);
             assert_close("of the gate", &of_gate, &expected.1.tensor);
         }

@@ -1,6 +1,8 @@
 //! The same of a backend's own operations, computed in f32 at least and rounded once. Backwards compute the norm again:
 //! CubeCL fuses what lies between two sums into one kernel, so little is kept and little is read.
 
+use std::ops::Range;
+
 use burn::{
     backend::{Backend, TensorMetadata, tensor::FloatTensor},
     tensor::{DType, Slice},
@@ -12,6 +14,8 @@ use crate::ops::fused::precision::{cast, wide};
 #[derive(Debug, Clone)]
 pub(in crate::ops::fused) struct Inputs<T> {
     pub inputs: [T; 3],
+    /// See [`modulate`](crate::ops::modulate).
+    pub split: usize,
     pub eps: f64,
 }
 
@@ -51,39 +55,74 @@ fn factor<B: Backend>(scale: FloatTensor<B>) -> FloatTensor<B> {
     B::float_add_scalar(widened::<B>(scale), 1.0.into())
 }
 
-pub(super) fn modulate<B: Backend>([input, scale, shift]: [FloatTensor<B>; 3], eps: f64) -> FloatTensor<B> {
-    let dtype: DType = input.dtype();
+/// Some tokens of `[B, S, D]`.
+fn tokens<B: Backend>(tensor: FloatTensor<B>, range: Range<usize>) -> FloatTensor<B> {
+    B::float_slice(tensor, &[Slice::full(), Slice::from(range), Slice::full()])
+}
+
+/// Modulations `[B, G, D]` for each of `seq` tokens, where they are not the same for all.
+fn for_tokens<B: Backend>(modulations: FloatTensor<B>, split: usize, seq: usize) -> FloatTensor<B> {
+    let [batch, groups, width] = modulations.shape().dims();
+    if groups == 1 {
+        return modulations;
+    }
+    let of_tokens = |group: usize, count: usize| {
+        B::float_expand(tokens::<B>(modulations.clone(), group..group + 1), [batch, count, width].into())
+    };
+    B::float_cat(vec![of_tokens(1, split), of_tokens(0, seq - split)], 1)
+}
+
+/// Sums over the tokens of each modulation.
+fn sums<B: Backend>(grad: FloatTensor<B>, groups: usize, split: usize) -> FloatTensor<B> {
+    if groups == 1 {
+        return B::float_sum_dim(grad, 1);
+    }
+    let seq = grad.shape()[1];
+    let sum = |range| B::float_sum_dim(tokens::<B>(grad.clone(), range), 1);
+    B::float_cat(vec![sum(split..seq), sum(0..split)], 1)
+}
+
+pub(super) fn modulate<B: Backend>(
+    [input, scale, shift]: [FloatTensor<B>; 3],
+    split: usize,
+    eps: f64,
+) -> FloatTensor<B> {
+    let (dtype, seq): (DType, _) = (input.dtype(), input.shape()[1]);
     let Normed { normed, .. } = Normed::<B>::new(widened::<B>(input), eps);
-    cast::<B>(B::float_add(B::float_mul(normed, factor::<B>(scale)), widened::<B>(shift)), dtype)
+    let [factor, shift] =
+        [factor::<B>(scale), widened::<B>(shift)].map(|modulations| for_tokens::<B>(modulations, split, seq));
+    cast::<B>(B::float_add(B::float_mul(normed, factor), shift), dtype)
 }
 
 /// Gradients of input, scale and shift.
 pub(super) fn modulate_gradients<B: Backend>(
-    Inputs { inputs: [input, scale, _], eps }: Inputs<FloatTensor<B>>,
+    Inputs { inputs: [input, scale, _], split, eps }: Inputs<FloatTensor<B>>,
     grad: FloatTensor<B>,
 ) -> [FloatTensor<B>; 3] {
     let (dtype, grad): (DType, _) = (input.dtype(), widened::<B>(grad));
+    let (seq, groups) = (input.shape()[1], scale.shape()[1]);
     let norm = Normed::<B>::new(widened::<B>(input), eps);
-    let of_shift = B::float_sum_dim(grad.clone(), 1);
-    let of_scale = B::float_sum_dim(B::float_mul(grad.clone(), norm.normed.clone()), 1);
-    let of_input = norm.gradient(B::float_mul(grad, factor::<B>(scale)));
+    let of_shift = sums::<B>(grad.clone(), groups, split);
+    let of_scale = sums::<B>(B::float_mul(grad.clone(), norm.normed.clone()), groups, split);
+    let of_input = norm.gradient(B::float_mul(grad, for_tokens::<B>(factor::<B>(scale), split, seq)));
     [of_input, of_scale, of_shift].map(|gradient| cast::<B>(gradient, dtype))
 }
 
-pub(super) fn gated_add<B: Backend>([residual, output, gate]: [FloatTensor<B>; 3]) -> FloatTensor<B> {
-    let dtype: DType = residual.dtype();
-    let [residual, output, gate] = [residual, output, gate].map(widened::<B>);
+pub(super) fn gated_add<B: Backend>([residual, output, gate]: [FloatTensor<B>; 3], split: usize) -> FloatTensor<B> {
+    let (dtype, seq): (DType, _) = (residual.dtype(), residual.shape()[1]);
+    let [residual, output, gate] = [residual, output, for_tokens::<B>(gate, split, seq)].map(widened::<B>);
     cast::<B>(B::float_add(residual, B::float_mul(output, gate)), dtype)
 }
 
 /// Gradients of output and gate.
 pub(super) fn gated_add_gradients<B: Backend>(
     [output, gate]: [FloatTensor<B>; 2],
+    split: usize,
     grad: FloatTensor<B>,
 ) -> [FloatTensor<B>; 2] {
-    let dtype: DType = output.dtype();
-    let [output, gate, grad] = [output, gate, grad].map(widened::<B>);
-    let of_gate = B::float_sum_dim(B::float_mul(grad.clone(), output), 1);
+    let (dtype, seq, groups): (DType, _, _) = (output.dtype(), output.shape()[1], gate.shape()[1]);
+    let [output, gate, grad] = [output, for_tokens::<B>(gate, split, seq), grad].map(widened::<B>);
+    let of_gate = sums::<B>(B::float_mul(grad.clone(), output), groups, split);
     [B::float_mul(grad, gate), of_gate].map(|gradient| cast::<B>(gradient, dtype))
 }
 
@@ -96,7 +135,7 @@ pub(super) fn norm_rotate<B: Backend>([input, cos, sin]: [FloatTensor<B>; 3], ep
 
 /// The gradient of the input.
 pub(super) fn norm_rotate_gradient<B: Backend>(
-    Inputs { inputs: [input, cos, sin], eps }: Inputs<FloatTensor<B>>,
+    Inputs { inputs: [input, cos, sin], eps, .. }: Inputs<FloatTensor<B>>,
     grad: FloatTensor<B>,
 ) -> FloatTensor<B> {
     let dtype: DType = input.dtype();
@@ -183,18 +222,20 @@ mod tests {
 
     #[test]
     fn modulations() {
-        let (inputs, grad) =
-            ([normal(1, [2, 19, 40]), normal(2, [2, 1, 40]), normal(3, [2, 1, 40])], normal(4, [2, 19, 40]));
-        let (expected, norm) = Flex::recorded_modulate(inputs.clone(), EPS);
-        assert_close([modulate::<Flex>(inputs.clone(), EPS)], [expected]);
-        let found = modulate_gradients::<Flex>(Inputs { inputs: inputs.clone(), eps: EPS }, grad.clone());
-        assert_close(found, Flex::modulate_gradients(norm, grad.clone()));
+        for (groups, split) in [(1, 0), (2, 7)] {
+            let modulation = |seed| normal(seed, [2, groups, 40]);
+            let (inputs, grad) = ([normal(1, [2, 49, 40]), modulation(2), modulation(3)], normal(4, [2, 49, 40]));
+            let (expected, norm) = Flex::recorded_modulate(inputs.clone(), split, EPS);
+            assert_close([modulate::<Flex>(inputs.clone(), split, EPS)], [expected]);
+            let found = modulate_gradients::<Flex>(Inputs { inputs: inputs.clone(), split, eps: EPS }, grad.clone());
+            assert_close(found, Flex::modulate_gradients(norm, grad.clone()));
 
-        let [output, gate, _] = inputs;
-        let expected = Flex::fused_gated_add(grad.clone(), output.clone(), gate.clone());
-        assert_close([gated_add::<Flex>([grad.clone(), output.clone(), gate.clone()])], [expected]);
-        let expected = Flex::gated_add_gradients([output.clone(), gate.clone()], grad.clone());
-        assert_close(gated_add_gradients::<Flex>([output, gate], grad), expected);
+            let [output, gate, _] = inputs;
+            let expected = Flex::fused_gated_add(grad.clone(), output.clone(), gate.clone(), split);
+            assert_close([gated_add::<Flex>([grad.clone(), output.clone(), gate.clone()], split)], [expected]);
+            let expected = Flex::gated_add_gradients([output.clone(), gate.clone()], split, grad.clone());
+            assert_close(gated_add_gradients::<Flex>([output, gate], split, grad), expected);
+        }
     }
 
     #[test]
@@ -203,7 +244,7 @@ mod tests {
             ([normal(1, [2, 7, 3, 16]), normal(2, [7, 8]), normal(3, [7, 8])], normal(4, [2, 3, 7, 16]));
         let (expected, norm) = Flex::recorded_norm_rotate(inputs.clone(), EPS);
         assert_close([norm_rotate::<Flex>(inputs.clone(), EPS)], [expected]);
-        let found = norm_rotate_gradient::<Flex>(Inputs { inputs, eps: EPS }, grad.clone());
+        let found = norm_rotate_gradient::<Flex>(Inputs { inputs, split: 0, eps: EPS }, grad.clone());
         assert_close([found], [Flex::norm_rotate_gradient(norm, grad)]);
 
         let (input, grad) = (normal(5, [300]), normal(6, [300]));

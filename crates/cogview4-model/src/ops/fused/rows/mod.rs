@@ -31,9 +31,10 @@ pub(super) trait RowOps: Backend {
         input: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
+        split: usize,
         eps: f64,
     ) -> FloatTensor<Self> {
-        composed::modulate::<Self>([input, scale, shift], eps)
+        composed::modulate::<Self>([input, scale, shift], split, eps)
     }
 
     #[fusion(default)]
@@ -41,8 +42,9 @@ pub(super) trait RowOps: Backend {
         residual: FloatTensor<Self>,
         output: FloatTensor<Self>,
         gate: FloatTensor<Self>,
+        split: usize,
     ) -> FloatTensor<Self> {
-        composed::gated_add::<Self>([residual, output, gate])
+        composed::gated_add::<Self>([residual, output, gate], split)
     }
 
     #[fusion(default)]
@@ -75,8 +77,12 @@ mod cube {
         () => {
             type Norm = Inputs<FloatTensor<Self>>;
 
-            fn recorded_modulate(inputs: [FloatTensor<Self>; 3], eps: f64) -> (FloatTensor<Self>, Self::Norm) {
-                (composed::modulate::<Self>(inputs.clone(), eps), Inputs { inputs, eps })
+            fn recorded_modulate(
+                inputs: [FloatTensor<Self>; 3],
+                split: usize,
+                eps: f64,
+            ) -> (FloatTensor<Self>, Self::Norm) {
+                (composed::modulate::<Self>(inputs.clone(), split, eps), Inputs { inputs, split, eps })
             }
 
             fn modulate_gradients(norm: Self::Norm, grad: FloatTensor<Self>) -> [FloatTensor<Self>; 3] {
@@ -84,15 +90,19 @@ mod cube {
             }
 
             fn recorded_norm_rotate(inputs: [FloatTensor<Self>; 3], eps: f64) -> (FloatTensor<Self>, Self::Norm) {
-                (composed::norm_rotate::<Self>(inputs.clone(), eps), Inputs { inputs, eps })
+                (composed::norm_rotate::<Self>(inputs.clone(), eps), Inputs { inputs, split: 0, eps })
             }
 
             fn norm_rotate_gradient(norm: Self::Norm, grad: FloatTensor<Self>) -> FloatTensor<Self> {
                 composed::norm_rotate_gradient::<Self>(norm, grad)
             }
 
-            fn gated_add_gradients(inputs: [FloatTensor<Self>; 2], grad: FloatTensor<Self>) -> [FloatTensor<Self>; 2] {
-                composed::gated_add_gradients::<Self>(inputs, grad)
+            fn gated_add_gradients(
+                inputs: [FloatTensor<Self>; 2],
+                split: usize,
+                grad: FloatTensor<Self>,
+            ) -> [FloatTensor<Self>; 2] {
+                composed::gated_add_gradients::<Self>(inputs, split, grad)
             }
 
             fn silu_gradient(input: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self> {
@@ -119,7 +129,7 @@ pub(super) trait RecordedRowOps: RowOps {
     type Norm: Clone + Send + std::fmt::Debug + 'static;
 
     /// Of input, scale and shift.
-    fn recorded_modulate(inputs: [FloatTensor<Self>; 3], eps: f64) -> (FloatTensor<Self>, Self::Norm);
+    fn recorded_modulate(inputs: [FloatTensor<Self>; 3], split: usize, eps: f64) -> (FloatTensor<Self>, Self::Norm);
 
     /// Gradients of input, scale and shift.
     fn modulate_gradients(norm: Self::Norm, grad: FloatTensor<Self>) -> [FloatTensor<Self>; 3];
@@ -131,7 +141,11 @@ pub(super) trait RecordedRowOps: RowOps {
     fn norm_rotate_gradient(norm: Self::Norm, grad: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// Gradients of output and gate; that of the residual is the gradient itself.
-    fn gated_add_gradients(inputs: [FloatTensor<Self>; 2], grad: FloatTensor<Self>) -> [FloatTensor<Self>; 2];
+    fn gated_add_gradients(
+        inputs: [FloatTensor<Self>; 2],
+        split: usize,
+        grad: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 2];
 
     /// The gradient of the input.
     fn silu_gradient(input: FloatTensor<Self>, grad: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -143,10 +157,11 @@ impl<B: RecordedRowOps, C: CheckpointStrategy> RowOps for Autodiff<B, C> {
         input: FloatTensor<Self>,
         scale: FloatTensor<Self>,
         shift: FloatTensor<Self>,
+        split: usize,
         eps: f64,
     ) -> FloatTensor<Self> {
         let inputs = [input, scale, shift];
-        let (output, norm) = B::recorded_modulate(inputs.each_ref().map(inner::<B, C>), eps);
+        let (output, norm) = B::recorded_modulate(inputs.each_ref().map(inner::<B, C>), split, eps);
         record::<B, C, _, 3>(&inputs, output, || norm, B::modulate_gradients)
     }
 
@@ -154,15 +169,16 @@ impl<B: RecordedRowOps, C: CheckpointStrategy> RowOps for Autodiff<B, C> {
         residual: FloatTensor<Self>,
         output: FloatTensor<Self>,
         gate: FloatTensor<Self>,
+        split: usize,
     ) -> FloatTensor<Self> {
         let [r, o, g] = [&residual, &output, &gate].map(inner::<B, C>);
-        let sum = B::fused_gated_add(r, o.clone(), g.clone());
+        let sum = B::fused_gated_add(r, o.clone(), g.clone(), split);
         record::<B, C, _, 3>(
             &[residual, output, gate],
             sum,
-            || [o, g],
-            |saved, grad| {
-                let [output, gate] = B::gated_add_gradients(saved, grad.clone());
+            || ([o, g], split),
+            |(saved, split), grad| {
+                let [output, gate] = B::gated_add_gradients(saved, split, grad.clone());
                 [grad, output, gate]
             },
         )
@@ -191,18 +207,28 @@ fn is_served<const D: usize>(tensor: &Tensor<D>) -> bool {
 }
 
 /// See [`ops::modulate`](crate::ops::modulate).
-pub(in crate::ops) fn modulate(input: &Tensor<3>, scale: &Tensor<3>, shift: &Tensor<3>, eps: f64) -> Option<Tensor<3>> {
+pub(in crate::ops) fn modulate(
+    input: &Tensor<3>,
+    [scale, shift]: [&Tensor<3>; 2],
+    split: usize,
+    eps: f64,
+) -> Option<Tensor<3>> {
     is_served(input).then(|| {
         let [x, scale, shift] = [input, scale, shift].map(|tensor| tensor.clone().into_dispatch());
-        Tensor::from_dispatch(<Dispatch as RowOps>::fused_modulate(x, scale, shift, eps))
+        Tensor::from_dispatch(<Dispatch as RowOps>::fused_modulate(x, scale, shift, split, eps))
     })
 }
 
 /// See [`ops::gated_add`](crate::ops::gated_add).
-pub(in crate::ops) fn gated_add(residual: &Tensor<3>, output: &Tensor<3>, gate: &Tensor<3>) -> Option<Tensor<3>> {
+pub(in crate::ops) fn gated_add(
+    residual: &Tensor<3>,
+    output: &Tensor<3>,
+    gate: &Tensor<3>,
+    split: usize,
+) -> Option<Tensor<3>> {
     is_served(residual).then(|| {
         let [x, output, gate] = [residual, output, gate].map(|tensor| tensor.clone().into_dispatch());
-        Tensor::from_dispatch(<Dispatch as RowOps>::fused_gated_add(x, output, gate))
+        Tensor::from_dispatch(<Dispatch as RowOps>::fused_gated_add(x, output, gate, split))
     })
 }
 
