@@ -15,12 +15,13 @@ pub fn trim_heap() {
 const LARGE: u64 = 32 << 20;
 
 /// Bytes that the C library keeps of a computation's tensors when it comes again, beside the tensors themselves: glibc
-/// takes those below 32 MiB from its heap, and leaves twice the largest of them at the heap's end, while those above
-/// have memory of their own. Where all are small, the next ones are where the last were.
+/// takes those below 32 MiB from its heap, and leaves one or two of the largest of them at the heap's end, as threads come
+/// by, while those above have memory of their own. Where all are small, the next ones are where the last were.
 pub(crate) fn kept_bytes(tensors: impl Iterator<Item = u64> + Clone) -> u64 {
     let is_glibc = cfg!(all(target_os = "linux", target_env = "gnu"));
     let has_large = tensors.clone().any(|bytes| bytes >= LARGE);
-    if is_glibc && has_large { 2 * tensors.filter(|&bytes| bytes < LARGE).max().unwrap_or(0) } else { 0 }
+    let largest = tensors.filter(|&bytes| bytes < LARGE).max().unwrap_or(0);
+    if is_glibc && has_large { largest + largest / 2 } else { 0 }
 }
 
 #[cfg(all(test, target_os = "linux", target_env = "gnu"))]

@@ -171,8 +171,8 @@ impl BatchMaker<'_> {
 }
 
 /// The values of all samples, one after the other; drawing them takes as long as a layer of a small model.
-fn each<'f>(features: &'f [EncodedSample], values: impl Fn(&'f EncodedSample) -> Vec<f32> + Sync) -> Vec<f32> {
-    let of_samples: Vec<_> = features.par_iter().map(|features| values(features)).collect();
+fn each<'f>(features: &'f [EncodedSample], values: impl Fn(&'f EncodedSample) -> Vec<f32> + Sync + Send) -> Vec<f32> {
+    let of_samples: Vec<_> = features.par_iter().map(values).collect();
     of_samples.concat()
 }
 
