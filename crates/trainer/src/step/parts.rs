@@ -9,8 +9,9 @@ use rayon::prelude::*;
 
 use crate::samples::MicroBatch;
 
-/// Parts, at most: however many threads there are, so that sums are the same.
-const PARTS: usize = 4;
+/// Parts, at most: however many threads there are, so that sums are the same. More gain nothing on two cores, and each holds
+/// gradients.
+const PARTS: usize = 2;
 /// Values that flow from block to block, up to which operations are small.
 const SMALL: usize = 1 << 19;
 /// Parameters of a small model: each part has gradients of its own.

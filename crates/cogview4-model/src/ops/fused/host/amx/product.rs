@@ -11,12 +11,12 @@ use rayon::prelude::*;
 use super::{
     output::Output,
     pack::Role,
-    tiles::{DEPTH, PANEL_ROWS, Step, Sums, Tiles},
+    tiles::{DEPTH, MOST_STEPS, PANEL_ROWS, Step, Sums, Tiles},
 };
 use crate::ops::fused::host::matrix::Matrix;
 
 /// How deep a chunk is: a panel of it, 16 KiB, and the one that it meets fit the first cache.
-const CHUNK_DEPTH: usize = 256;
+const CHUNK_DEPTH: usize = MOST_STEPS * DEPTH;
 /// Panels of the streamed side in a task.
 const TASK_PANELS: usize = 8;
 /// Rows of the packed side in a task: with [`TASK_PANELS`], the sums of a task take half of a second cache of 2 MiB.

@@ -23,8 +23,21 @@ pub(super) const SUMS: usize = ROWS * ROWS;
 /// Rows of a panel: two tiles, so that each that is loaded serves two products.
 pub(super) const PANEL_ROWS: usize = 2 * ROWS;
 
-/// Bytes of a row of a tile.
+/// Bytes of a row of a tile, and of a tile.
 const ROW_BYTES: usize = 64;
+const TILE_BYTES: usize = ROWS * ROW_BYTES;
+
+/// Steps of a panel that are multiplied at once, at most, and where each begins in it.
+pub(super) const MOST_STEPS: usize = 8;
+const OFFSETS: [usize; MOST_STEPS] = {
+    let mut offsets = [0; MOST_STEPS];
+    let mut step = 0;
+    while step < MOST_STEPS {
+        offsets[step] = step * size_of::<Step>();
+        step += 1;
+    }
+    offsets
+};
 
 /// Whether the CPU has the unit and the kernel lets this process use it.
 pub(super) fn is_there() -> bool {
@@ -65,13 +78,8 @@ fn is_permitted() -> bool {
 
 /// A step of a panel: 32 rows, 32 values deep, as two tiles.
 #[repr(C, align(64))]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 pub(super) struct Step(pub(super) [bf16; 2 * VALUES]);
-
-impl Step {
-    pub(super) fn zeros() -> Self {
-        Self([bf16::ZERO; 2 * VALUES])
-    }
-}
 
 /// Sums of two panels, 32 by 32, as four tiles: upper and lower half of the first by left and right half of the second.
 #[repr(C, align(64))]
@@ -113,61 +121,15 @@ impl Tiles {
     }
 
     /// Products of two panels: `sums += a b^T`, or `sums = a b^T` where `is_first`. Tiles of `a` have its rows, those
-    /// of `b` are transposed by pairs of values.
+    /// of `b` are transposed by pairs of values. At most [`MOST_STEPS`].
     #[inline]
-    #[expect(unsafe_code, reason = "Rust has no stable intrinsics for the unit")]
     pub(super) fn multiply(&self, a: &[Step], b: &[Step], sums: &mut Sums, is_first: bool) {
-        assert!(a.len() == b.len() && !a.is_empty(), "invariant: steps of both panels");
-        // SAFETY: reads as many steps of both as they have, and reads and writes the four tiles of sums. `self` says
-        // that the unit is set up, and compiled code does not use its registers.
-        unsafe {
-            asm!(
-                "test {is_first:e}, {is_first:e}",
-                "jz 2f",
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "tilezero tmm2",
-                "tilezero tmm3",
-                "jmp 3f",
-                "2:",
-                "tileloadd tmm0, [{sums} + {row}]",
-                "tileloadd tmm1, [{sums} + {row} + 1024]",
-                "tileloadd tmm2, [{sums} + {row} + 2048]",
-                "tileloadd tmm3, [{sums} + {row} + 3072]",
-                "3:",
-                "tileloadd tmm4, [{a} + {row}]",
-                "tileloadd tmm6, [{b} + {row}]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{b} + {row} + 1024]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{a} + {row} + 1024]",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                "add {a}, 2048",
-                "add {b}, 2048",
-                "dec {steps}",
-                "jnz 3b",
-                "tilestored [{sums} + {row}], tmm0",
-                "tilestored [{sums} + {row} + 1024], tmm1",
-                "tilestored [{sums} + {row} + 2048], tmm2",
-                "tilestored [{sums} + {row} + 3072], tmm3",
-                a = inout(reg) a.as_ptr() => _,
-                b = inout(reg) b.as_ptr() => _,
-                steps = inout(reg) a.len() => _,
-                sums = in(reg) sums,
-                row = in(reg) ROW_BYTES,
-                is_first = in(reg) u32::from(is_first),
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack),
-            );
-        }
+        let bytes = bytemuck::cast_slice(a);
+        self.multiply_taps([bytes, &bytes[TILE_BYTES..]], (&OFFSETS[..a.len()], ROW_BYTES), b, sums, is_first);
     }
-}
 
-impl Tiles {
-    /// As [`multiply`](Self::multiply), where the first panel's tiles lie apart: of each step at one of `offsets` in `a`,
-    /// with `stride` bytes from row to row.
+    /// As [`multiply`](Self::multiply), where the two tiles of each step of the first panel lie apart: at one of `offsets`
+    /// from where the two of `a` begin, with `stride` bytes from row to row.
     #[inline]
     #[expect(unsafe_code, reason = "Rust has no stable intrinsics for the unit")]
     pub(super) fn multiply_taps(

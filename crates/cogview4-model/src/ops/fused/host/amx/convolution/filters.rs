@@ -1,5 +1,6 @@
 //! Filters, packed as the second side of the products.
 
+use bytemuck::Zeroable;
 use half::bf16;
 use rayon::prelude::*;
 
@@ -36,7 +37,7 @@ impl Filters {
             let groups = of_panel / square;
             let [filter, channel] = [index / groups * PANEL_ROWS, index % groups * DEPTH];
             for step in steps.iter_mut() {
-                step.write(Step::zeros());
+                step.write(Step::zeroed());
             }
             // SAFETY: each was written.
             let steps = unsafe { steps.assume_init_mut() };
