@@ -21,7 +21,7 @@ pub mod transformer;
 pub mod vae;
 pub mod weights;
 
-pub use device::{ComputeDtype, DeviceSpec, is_flex};
+pub use device::{ComputeDtype, DeviceSpec, each, is_flex};
 pub use error::{ModelError, Result};
 pub use rng::TorchGenerator;
 pub use scheduler::{FlowMatchEulerScheduler, FlowMatchEulerSchedulerConfig};

@@ -51,14 +51,8 @@ impl Conv {
     /// Input and output included.
     pub(super) fn cost(self, settings: ActivationSettings) -> Cost {
         let flops = 2.0 * self.weight() as f64 * self.pixels() as f64;
-        let (channels, [taps, stride]) = (self.channels.map(|count| count as usize), [self.kernel, self.stride]);
-        let scratch = conv2d_scratch(
-            settings.dtype.dtype(),
-            channels,
-            self.size,
-            [taps as usize, stride as usize],
-            settings.threads,
-        );
+        let [channels, taps] = [self.channels, [self.kernel, self.stride]].map(|pair| pair.map(|count| count as usize));
+        let scratch = conv2d_scratch(settings.dtype.dtype(), channels, self.size, taps, settings.threads);
         let bytes = scratch.map(|scratch| settings.size() * (self.input() + self.output()) + scratch);
         Cost { bytes: bytes.unwrap_or_else(|| self.library(settings)), flops }
     }

@@ -166,7 +166,7 @@ impl DeviceSpec {
 
 /// Runs a computation for each item, all at once where that is faster: on the pure-Rust CPU, where what runs on one
 /// thread within one of them would leave the other cores idle. The results have the order of the items.
-pub(crate) fn each<T: Send, R: Send>(device: &Device, items: Vec<T>, run: impl Fn(T) -> R + Send + Sync) -> Vec<R> {
+pub fn each<T: Send, R: Send>(device: &Device, items: Vec<T>, run: impl Fn(T) -> R + Send + Sync) -> Vec<R> {
     match is_flex(device) && items.len() > 1 {
         true => items.into_par_iter().map(run).collect(),
         false => items.into_iter().map(run).collect(),

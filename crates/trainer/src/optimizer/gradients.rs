@@ -78,19 +78,19 @@ impl Gradients {
     /// there had been one pass.
     pub(crate) fn take_parts<M: Module>(&mut self, prefix: &str, mut passes: Vec<(M, BackwardPass)>, weight: f32) {
         if passes.len() == 1 {
-            return passes.drain(..).for_each(|(part, pass)| self.take_part(prefix, &part, pass, weight));
+            let (part, pass) = passes.remove(0);
+            return self.take_part(prefix, &part, pass, weight);
         }
-        let (mut dtypes, mut sums) = (BTreeMap::new(), Self { on_device: self.on_device, ..Self::default() });
+        let mut joint: BTreeMap<String, Vec<Sum>> = BTreeMap::new();
         for (part, pass) in passes {
             let mut own = Self { on_device: self.on_device, ..Self::default() };
             own.take_part(prefix, &part, pass, 1.0);
-            for (key, gradient) in own.sums {
-                dtypes.entry(key.clone()).or_insert(gradient.dtype());
-                sums.add_sum(&key, gradient, 1.0);
-            }
+            own.sums.into_iter().for_each(|(key, gradient)| joint.entry(key).or_default().push(gradient));
         }
-        for (key, sum) in sums.sums {
-            self.add_sum(&key, sum.cast(dtypes[&key]), weight);
+        for (key, gradients) in joint {
+            let dtype = gradients[0].dtype();
+            let sum = gradients.into_iter().reduce(|sum, gradient| gradient.weighted(1.0, Some(sum)));
+            sum.into_iter().for_each(|sum| self.add_sum(&key, sum.cast(dtype), weight));
         }
     }
 

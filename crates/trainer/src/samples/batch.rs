@@ -3,7 +3,9 @@
 
 use burn::tensor::{Bool, DType, Device, Tensor, TensorData};
 use cogview4_data::{Draws, Stream};
-use cogview4_model::{FlowMatchEulerSchedulerConfig, transformer::SizeConditions};
+use cogview4_model::{
+    CogView4TransformerConfig, FlowMatchEulerSchedulerConfig, activations::SequenceLengths, transformer::SizeConditions,
+};
 use rayon::prelude::*;
 
 use super::EncodedSample;
@@ -34,6 +36,15 @@ pub(crate) struct MicroBatch {
     pub sizes: Vec<SizeConditions>,
     /// `[B, S]`, true = hidden.
     pub hidden_text: Option<Tensor<2, Bool>>,
+}
+
+impl MicroBatch {
+    /// How long it is to a model of this configuration.
+    pub(crate) fn lengths(&self, config: &CogView4TransformerConfig) -> SequenceLengths {
+        let ([batch, _, height, width], patch) = (self.noisy.dims(), config.patch_size);
+        let seq_img = (height / patch) * (width / patch);
+        SequenceLengths { batch, seq_txt: self.prompt_embeds.dims()[1], seq_img }
+    }
 }
 
 /// Settings that batches are made by.

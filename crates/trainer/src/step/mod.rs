@@ -30,15 +30,15 @@ pub(crate) fn forward_backward(
 ) -> Result<(CogView4Transformer, StepOutput)> {
     let (samples, start) = (batch.timesteps.len(), Instant::now());
     let parts = batch.parts(&model);
-    let part_inputs = parts.iter().map(|part| inputs(&model, part, dtype).from_inner()).collect();
-    let loss = |index: usize, output| {
-        let (loss, output) = loss(output, &parts[index], samples);
+    let parts = parts.iter().map(|part| (part, inputs(&model, part, dtype).from_inner())).collect();
+    let loss = |part: &MicroBatch, output| {
+        let (loss, output) = loss(output, part, samples);
         let value = f64::from(loss.clone().into_scalar::<f32>());
         (loss, StepOutput { loss: value, model_output: output, forward: start.elapsed() })
     };
     let (model, outputs) = match recompute {
-        true => recompute::forward_backward(model, part_inputs, sink, loss)?,
-        false => whole::forward_backward(model, part_inputs, sink, loss)?,
+        true => recompute::forward_backward(model, parts, sink, loss)?,
+        false => whole::forward_backward(model, parts, sink, loss)?,
     };
     Ok((model, StepOutput::joined(outputs)))
 }

@@ -4,8 +4,10 @@
 use std::ops::Range;
 
 use burn::module::Module;
-use cogview4_model::{CogView4Transformer, CogView4TransformerConfig, activations::SequenceLengths, is_flex};
-use rayon::prelude::*;
+use cogview4_model::{
+    CogView4Transformer, CogView4TransformerConfig, activations::SequenceLengths, is_flex,
+    transformer::TransformerInputs,
+};
 
 use crate::samples::MicroBatch;
 
@@ -17,16 +19,6 @@ const SMALL: usize = 1 << 19;
 /// Parameters of a small model: each part has gradients of its own.
 const SMALL_MODEL: usize = 1 << 23;
 
-/// What `run` gives for each item of the parts, in order, and their number; all at once where there are several.
-pub(super) fn each<T: Send, R: Send>(items: Vec<T>, run: impl Fn(usize, T) -> R + Sync + Send) -> Vec<R> {
-    let run = |(index, item)| run(index, item);
-    match items.len() {
-        // On this thread, to which libraries may have tied theirs.
-        0 | 1 => items.into_iter().enumerate().map(run).collect(),
-        _ => items.into_par_iter().enumerate().map(run).collect(),
-    }
-}
-
 /// How many parts a micro-batch has: one, where the model or its operations are large.
 pub(crate) fn count(config: &CogView4TransformerConfig, parameters: usize, lengths: SequenceLengths) -> usize {
     let SequenceLengths { batch, seq_txt, seq_img } = lengths;
@@ -34,14 +26,10 @@ pub(crate) fn count(config: &CogView4TransformerConfig, parameters: usize, lengt
     if is_small { PARTS.min(batch) } else { 1 }
 }
 
-impl MicroBatch {
-    /// How long it is to a model of this configuration.
-    pub(crate) fn lengths(&self, config: &CogView4TransformerConfig) -> SequenceLengths {
-        let ([batch, _, height, width], patch) = (self.noisy.dims(), config.patch_size);
-        let seq_img = (height / patch) * (width / patch);
-        SequenceLengths { batch, seq_txt: self.prompt_embeds.dims()[1], seq_img }
-    }
+/// A part, and what the model is given of it, on the autodiff device.
+pub(super) type Part<'a> = (&'a MicroBatch, TransformerInputs<'a>);
 
+impl MicroBatch {
     /// Its parts. Other devices than the pure-Rust CPU divide the work of an operation themselves.
     pub(super) fn parts(&self, model: &CogView4Transformer) -> Vec<Self> {
         let samples = self.timesteps.len();
@@ -50,7 +38,7 @@ impl MicroBatch {
             false => 1,
         };
         let range = |part: usize| part * samples / count..(part + 1) * samples / count;
-        (0..count).map(|part| self.part(range(part))).collect()
+        if count == 1 { vec![self.clone()] } else { (0..count).map(|part| self.part(range(part))).collect() }
     }
 
     /// Some of its samples, with pads as they are.

@@ -6,12 +6,12 @@ use burn::{
     tensor::{Gradients, Tensor},
 };
 use cogview4_model::{
-    CogView4Transformer,
-    transformer::{BlockContext, BlockState, TransformerBlock, TransformerInputs},
+    CogView4Transformer, each,
+    transformer::{BlockContext, BlockState, TransformerBlock},
 };
 
-use super::{GradientSink, parts::each};
-use crate::error::Result;
+use super::{GradientSink, parts::Part};
+use crate::{error::Result, samples::MicroBatch};
 
 /// Runs the model on each part of a micro-batch, hands the output to `loss`, and hands the gradients to the sink block by
 /// block. The model is not on the autodiff device: each block goes there when it is its turn.
@@ -23,45 +23,48 @@ use crate::error::Result;
 /// When the inputs do not fit the model, as its `forward`.
 pub(super) fn forward_backward<T: Send>(
     mut model: CogView4Transformer,
-    parts: Vec<TransformerInputs<'_>>,
+    parts: Vec<Part<'_>>,
     sink: &mut GradientSink<'_>,
-    loss: impl Fn(usize, Tensor<4>) -> (Tensor<1>, T) + Sync,
+    loss: impl Fn(&MicroBatch, Tensor<4>) -> (Tensor<1>, T) + Sync + Send,
 ) -> Result<(CogView4Transformer, Vec<T>)> {
     // 1. What is before the blocks keeps its graph; it is small
-    let outside = model.outside();
-    let mut parts = each(parts, |_, inputs| Part::new(outside.clone().train(), inputs));
+    let (outside, device) = (model.outside(), parts[0].1.hidden_states.device());
+    let mut parts = each(&device, parts, |part| Pass::new(outside.clone().train(), part));
 
     // 2. Blocks without a graph
     for index in 0..model.num_blocks() {
         let block = model.block(index)?;
-        parts = each(parts, |_, part| part.forward(&block));
+        parts = each(&device, parts, |part| part.forward(&block));
     }
 
     // 3. What is behind the blocks, and the loss
-    let passed = each(parts, |index, part| part.end(|output| loss(index, output)));
-    let (passed, results): (Vec<_>, Vec<_>) = passed.into_iter().unzip();
-    let (mut parts, passes): (Vec<_>, Vec<_>) = passed.into_iter().unzip();
-    sink.add(passes);
+    let passed = each(&device, parts, |part| part.end(&loss));
+    let (mut parts, (gradients, results)): (Vec<_>, (Vec<_>, Vec<_>)) = passed.into_iter().unzip();
+    sink.add(gradients);
 
     // 4. Blocks again, the last first
     for index in (0..model.num_blocks()).rev() {
         let block = model.block(index)?.clone();
-        let passed = each(parts, |_, part| part.backward(block.clone().train()));
+        let passed = each(&device, parts, |part| part.backward(block.clone().train()));
         drop(block);
-        let passes;
-        (parts, passes) = passed.into_iter().unzip();
-        sink.add_block(index, passes);
+        let gradients;
+        (parts, gradients) = passed.into_iter().unzip();
+        sink.add_block(index, gradients);
         model = sink.block_is_complete(index, model)?;
     }
 
     // 5. What is before the blocks
-    sink.add(each(parts, |_, part| part.begin()).into_iter().flatten().collect());
+    sink.add(each(&device, parts, Pass::begin).into_iter().flatten().collect());
     drop(outside);
     Ok((sink.all_is_complete(model)?, results))
 }
 
+/// What is in no block, and its gradients.
+type Outside = (CogView4Transformer, Gradients);
+
 /// A part of a micro-batch on its way.
-struct Part {
+struct Pass<'a> {
+    batch: &'a MicroBatch,
     /// What is in no block, with the graph of what is before them.
     outside: CogView4Transformer,
     embedded: Tensor<3>,
@@ -74,12 +77,12 @@ struct Part {
     of_temb: Option<Tensor<2>>,
 }
 
-impl Part {
-    fn new(outside: CogView4Transformer, inputs: TransformerInputs<'_>) -> Self {
+impl<'a> Pass<'a> {
+    fn new(outside: CogView4Transformer, (batch, inputs): Part<'a>) -> Self {
         let (state, context) = outside.embed(inputs);
         let (embedded, plain_context) = (state.joint.clone(), context.clone().inner());
         let states = vec![state.inner()];
-        Self { outside, embedded, context, plain_context, states, of_state: None, of_temb: None }
+        Self { batch, outside, embedded, context, plain_context, states, of_state: None, of_temb: None }
     }
 
     /// The last state, which is taken out, and the context, as leaves of a new graph.
@@ -101,16 +104,13 @@ impl Part {
     }
 
     /// Through what is behind the blocks, and back.
-    fn end<T>(
-        mut self,
-        loss: impl FnOnce(Tensor<4>) -> (Tensor<1>, T),
-    ) -> ((Self, (CogView4Transformer, Gradients)), T) {
+    fn end<T>(mut self, loss: impl Fn(&MicroBatch, Tensor<4>) -> (Tensor<1>, T)) -> (Self, (Outside, T)) {
         let (state, context) = self.leaves();
-        let (loss, result) = loss(self.outside.head(state.clone(), &context));
+        let (loss, result) = loss(self.batch, self.outside.head(state.clone(), &context));
         let gradients = loss.backward();
         self.note((state, context), &gradients);
         let outside = self.outside.clone();
-        ((self, (outside, gradients)), result)
+        (self, ((outside, gradients), result))
     }
 
     /// Through a block again, and back.
@@ -124,7 +124,7 @@ impl Part {
     }
 
     /// Back through what is before the blocks.
-    fn begin(self) -> Option<(CogView4Transformer, Gradients)> {
+    fn begin(self) -> Option<Outside> {
         let surrogate = add(dot(self.embedded, self.of_state), dot(self.context.temb, self.of_temb))?;
         Some((self.outside, surrogate.backward()))
     }

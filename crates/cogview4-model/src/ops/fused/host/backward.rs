@@ -138,8 +138,8 @@ fn sum_tokens<T: Value>(
         .enumerate()
         .flat_map(|(sample, output)| {
             // Tokens that are summed together have one modulation.
-            let (before, behind) = output.split_at_mut(groups.split() * width);
-            [(0, before), (groups.split(), behind)].into_par_iter().flat_map(move |(token, output)| {
+            let (before, behind) = output.split_at_mut(groups.split * width);
+            [(0, before), (groups.split, behind)].into_par_iter().flat_map(move |(token, output)| {
                 let parts = output.par_chunks_mut(TOKENS * width).enumerate();
                 parts.map(move |(part, output)| {
                     (groups.row(sample, token), sample * seq + token + part * TOKENS, output)
@@ -151,7 +151,7 @@ fn sum_tokens<T: Value>(
             (group, Arch::new().dispatch(Tokens { group, inputs, output, width, kernel }))
         })
         .collect();
-    let mut totals = [vec![0.0; groups.count() * batch * width], vec![0.0; groups.count() * batch * width]];
+    let mut totals = [0; 2].map(|_| vec![0.0; batch * groups.count * width]);
     for (group, sums) in &parts {
         for (total, sum) in totals.iter_mut().zip(sums) {
             let total = &mut total[group * width..][..width];

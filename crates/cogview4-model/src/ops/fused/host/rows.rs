@@ -25,8 +25,10 @@ pub(super) use by_type;
 /// Modulations of tokens, `[B, G, D]`: of two, the first is for tokens from `split` on, the second for those before.
 #[derive(Clone, Copy)]
 pub(super) struct Groups {
-    count: usize,
-    split: usize,
+    /// Modulations of a sample.
+    pub(super) count: usize,
+    /// Where tokens of one modulation end and those of another begin.
+    pub(super) split: usize,
 }
 
 impl Groups {
@@ -39,16 +41,6 @@ impl Groups {
     #[inline(always)]
     pub(super) fn row(self, sample: usize, token: usize) -> usize {
         sample * self.count + usize::from(token < self.split)
-    }
-
-    /// Modulations of a sample.
-    pub(super) fn count(self) -> usize {
-        self.count
-    }
-
-    /// Where tokens of one modulation end and those of another begin.
-    pub(super) fn split(self) -> usize {
-        self.split
     }
 }
 

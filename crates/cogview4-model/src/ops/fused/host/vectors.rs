@@ -1,6 +1,8 @@
 //! What packing and writing share.
 
-use std::arch::x86_64::*;
+use std::{arch::x86_64::*, mem::transmute};
+
+use half::bf16;
 
 /// Values of 32 bits in a vector.
 const LANES: usize = 16;
@@ -9,6 +11,18 @@ const LANES: usize = 16;
 #[inline]
 pub(super) fn mask(values: usize) -> u32 {
     if values >= 2 * LANES { u32::MAX } else { (1 << values) - 1 }
+}
+
+/// Rounds values into memory, as many as the mask says.
+///
+/// # Safety
+/// There is room for them, and nobody else writes there now.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+#[expect(unsafe_code, reason = "writes a part of a vector")]
+pub(super) unsafe fn write_rounded(values: __m512, mask: u16, place: *mut bf16) {
+    // SAFETY: both vectors are 32 bytes; the caller's.
+    unsafe { _mm256_mask_storeu_epi16(place.cast(), mask, transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(values))) };
 }
 
 /// Transposes 16 by 16 values of 32 bits.

@@ -1,11 +1,11 @@
 //! From sums to the matrix that is asked for.
 
-use std::{arch::x86_64::*, mem::transmute};
+use std::arch::x86_64::*;
 
 use half::bf16;
 
 use super::tiles::{PANEL_ROWS, ROWS, Sums};
-use crate::ops::fused::host::vectors::{mask, transpose};
+use crate::ops::fused::host::vectors::{mask, transpose, write_rounded};
 
 /// Where sums go.
 pub(super) struct Output<'a> {
@@ -30,10 +30,8 @@ impl Output<'_> {
     #[expect(unsafe_code, reason = "tasks write to one matrix, each its own part")]
     pub(super) unsafe fn write(&self, sums: &Sums, [first, second]: [usize; 2]) {
         for tile in if self.is_transposed { [0, 2, 1, 3] } else { [0, 1, 2, 3] } {
-            let sums = &sums.0[tile];
             let place = [first * PANEL_ROWS + tile / 2 * ROWS, second * PANEL_ROWS + tile % 2 * ROWS];
-            // SAFETY: 16 vectors of 16 values each.
-            let mut vectors = unsafe { *std::ptr::from_ref(sums).cast::<[__m512i; ROWS]>() };
+            let mut vectors = sums.vectors(tile);
             let [row, column] = if self.is_transposed { [place[1], place[0]] } else { place };
             let [rows, columns] = self.dims;
             if row >= rows || column >= columns {
@@ -49,12 +47,9 @@ impl Output<'_> {
                 None => _mm512_setzero_ps(),
             };
             for (index, vector) in vectors.into_iter().enumerate().take(rows - row) {
-                let values = _mm512_cvtneps_pbh(_mm512_add_ps(_mm512_castsi512_ps(vector), bias));
-                // SAFETY: the row is within the matrix, and the mask ends with it; both vectors are 32 bytes.
-                unsafe {
-                    let values = transmute::<__m256bh, __m256i>(values);
-                    _mm256_mask_storeu_epi16(self.values.add((row + index) * columns + column).cast(), mask, values);
-                }
+                let values = _mm512_add_ps(_mm512_castsi512_ps(vector), bias);
+                // SAFETY: the row is within the matrix, and the mask ends with it.
+                unsafe { write_rounded(values, mask, self.values.add((row + index) * columns + column)) };
             }
         }
     }

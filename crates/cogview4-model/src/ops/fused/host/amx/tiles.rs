@@ -5,7 +5,7 @@
 use std::{
     arch::{
         asm,
-        x86_64::{__cpuid, __cpuid_count, _xgetbv},
+        x86_64::{__cpuid, __cpuid_count, __m512i, _xgetbv},
     },
     marker::PhantomData,
 };
@@ -19,7 +19,7 @@ pub(super) const DEPTH: usize = 32;
 /// Values of bfloat16 in a tile.
 const VALUES: usize = ROWS * DEPTH;
 /// Sums in f32 that a tile holds.
-pub(super) const SUMS: usize = ROWS * ROWS;
+const SUMS: usize = ROWS * ROWS;
 /// Rows of a panel: two tiles, so that each that is loaded serves two products.
 pub(super) const PANEL_ROWS: usize = 2 * ROWS;
 
@@ -84,11 +84,22 @@ pub(super) struct Step(pub(super) [bf16; 2 * VALUES]);
 /// Sums of two panels, 32 by 32, as four tiles: upper and lower half of the first by left and right half of the second.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
-pub(super) struct Sums(pub(super) [[f32; SUMS]; 4]);
+pub(super) struct Sums([[f32; SUMS]; 4]);
 
 impl Default for Sums {
     fn default() -> Self {
         Self([[0.0; SUMS]; 4])
+    }
+}
+
+impl Sums {
+    /// A tile, row by row.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    #[expect(unsafe_code, reason = "bits are bits")]
+    pub(super) fn vectors(&self, tile: usize) -> [__m512i; ROWS] {
+        // SAFETY: a tile begins at a multiple of 64 bytes, and is 16 vectors of 16 values each.
+        unsafe { *std::ptr::from_ref(&self.0[tile]).cast::<[__m512i; ROWS]>() }
     }
 }
 
@@ -123,15 +134,25 @@ impl Tiles {
     /// Products of two panels: `sums += a b^T`, or `sums = a b^T` where `is_first`. Tiles of `a` have its rows, those
     /// of `b` are transposed by pairs of values. At most [`MOST_STEPS`].
     #[inline]
+    #[expect(unsafe_code, reason = "memory that the unit reads")]
     pub(super) fn multiply(&self, a: &[Step], b: &[Step], sums: &mut Sums, is_first: bool) {
-        let bytes = bytemuck::cast_slice(a);
-        self.multiply_taps([bytes, &bytes[TILE_BYTES..]], (&OFFSETS[..a.len()], ROW_BYTES), b, sums, is_first);
+        let first = a.as_ptr().cast::<u8>();
+        // SAFETY: at each offset are the two tiles of a step.
+        unsafe {
+            self.multiply_at(
+                [first, first.wrapping_add(TILE_BYTES)],
+                (&OFFSETS[..a.len()], ROW_BYTES),
+                b,
+                sums,
+                is_first,
+            );
+        }
     }
 
     /// As [`multiply`](Self::multiply), where the two tiles of each step of the first panel lie apart: at one of `offsets`
     /// from where the two of `a` begin, with `stride` bytes from row to row.
     #[inline]
-    #[expect(unsafe_code, reason = "Rust has no stable intrinsics for the unit")]
+    #[expect(unsafe_code, reason = "memory that the unit reads")]
     pub(super) fn multiply_taps(
         &self,
         a: [&[u8]; 2],
@@ -140,11 +161,29 @@ impl Tiles {
         sums: &mut Sums,
         is_first: bool,
     ) {
-        assert!(offsets.len() == b.len() && !b.is_empty(), "invariant: steps of both panels");
         let end = offsets.iter().max().map_or(0, |offset| offset + (ROWS - 1) * stride + ROW_BYTES);
         assert!(a.iter().all(|a| end <= a.len()), "invariant: tiles that are there");
-        // SAFETY: reads tiles at all offsets by the assertion, and as many steps as there are, and reads and writes the four
-        // tiles of sums. `self` says that the unit is set up, and compiled code does not use its registers.
+        // SAFETY: by the assertion.
+        unsafe { self.multiply_at(a.map(<[u8]>::as_ptr), (offsets, stride), b, sums, is_first) };
+    }
+
+    /// See [`multiply_taps`](Self::multiply_taps).
+    ///
+    /// # Safety
+    /// Tiles are at all offsets from both pointers.
+    #[inline]
+    #[expect(unsafe_code, reason = "Rust has no stable intrinsics for the unit")]
+    unsafe fn multiply_at(
+        &self,
+        [first, second]: [*const u8; 2],
+        (offsets, stride): (&[usize], usize),
+        b: &[Step],
+        sums: &mut Sums,
+        is_first: bool,
+    ) {
+        assert!(offsets.len() == b.len() && !b.is_empty(), "invariant: steps of both panels");
+        // SAFETY: reads tiles at all offsets, and as many steps as there are, and reads and writes the four tiles of sums.
+        // `self` says that the unit is set up, and compiled code does not use its registers.
         unsafe {
             asm!(
                 "test {is_first:e}, {is_first:e}",
@@ -180,8 +219,8 @@ impl Tiles {
                 "tilestored [{sums} + {row} + 1024], tmm1",
                 "tilestored [{sums} + {row} + 2048], tmm2",
                 "tilestored [{sums} + {row} + 3072], tmm3",
-                first = in(reg) a[0].as_ptr(),
-                second = in(reg) a[1].as_ptr(),
+                first = in(reg) first,
+                second = in(reg) second,
                 offsets = inout(reg) offsets.as_ptr() => _,
                 stride = in(reg) stride,
                 b = inout(reg) b.as_ptr() => _,

@@ -28,12 +28,8 @@ pub(super) use shape::Direction;
 /// Whether this convolution is computed here, where our kernels reach the values; its backward is there only where it
 /// keeps the size of a picture.
 pub(in crate::ops::fused) fn serves(dtype: DType, taps: usize, stride: usize, has_backward: bool) -> bool {
-    let is_winograd = (taps, stride) == (transforms::TAPS, 1);
-    match ProductKernel::chosen() {
-        ProductKernel::Library => false,
-        ProductKernel::MatrixUnit if dtype == DType::BF16 => is_winograd || !has_backward,
-        _ => is_winograd,
-    }
+    let keeps_size = (taps, stride) == (transforms::TAPS, 1);
+    ProductKernel::chosen() != ProductKernel::Library && (keeps_size || is_on_unit(dtype) && !has_backward)
 }
 
 /// Bytes of a convolution that is served, beside input and output.

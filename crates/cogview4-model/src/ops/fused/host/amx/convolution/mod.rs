@@ -156,7 +156,7 @@ impl Convolution<'_> {
             for (index, [row, column]) in (0..count).map(|index| (index, tile(index))) {
                 for half in 0..2 {
                     let channel = panel * PANEL_ROWS + half * ROWS;
-                    let sums = &sums[index / 2].0[index % 2 * 2 + half];
+                    let sums = (&sums[index / 2], index % 2 * 2 + half);
                     if channel < shape.to && column < block.columns {
                         // SAFETY: these pixels and channels are this task's alone, and within the output.
                         unsafe { picture::write(sums, self.bias, (channel, [row, column]), block, shape, self.output) };

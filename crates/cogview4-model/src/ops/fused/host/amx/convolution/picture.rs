@@ -7,10 +7,10 @@ use std::{
 
 use half::bf16;
 
-use super::super::tiles::{DEPTH, ROWS, SUMS};
+use super::super::tiles::{DEPTH, ROWS, Sums};
 use crate::ops::fused::host::{
     convolution::ConvShape,
-    vectors::{mask, transpose},
+    vectors::{mask, transpose, write_rounded},
 };
 
 /// Bytes of a pixel's 32 channels: a row of a tile.
@@ -117,33 +117,29 @@ fn turn(planes: &[bf16], plane: usize, row: usize, x: isize, width: usize, pixel
     }
 }
 
-/// Rounds the sums of sixteen pixels, from a row and column of the block on, by as many channels into their place.
+/// Rounds the sums of a tile, of sixteen pixels, from a row and column of the block on, by as many channels into their place.
 ///
 /// # Safety
 /// Nobody else writes to those pixels and channels now, and the output has that shape; the CPU has the unit.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 #[expect(unsafe_code, reason = "tasks write to one picture, each its own part")]
 pub(super) unsafe fn write(
-    sums: &[f32; SUMS],
+    (sums, tile): (&Sums, usize),
     bias: &[f32],
     (channel, [row, column]): (usize, [usize; 2]),
     block: Block,
     shape: ConvShape,
     output: *mut bf16,
 ) {
-    // SAFETY: 16 vectors of 16 values each.
-    let mut vectors = unsafe { *std::ptr::from_ref(sums).cast::<[__m512i; ROWS]>() };
+    let mut vectors = sums.vectors(tile);
     transpose(&mut vectors);
     let [height, width] = shape.output;
     let first = (block.y + row) * width + block.x + column;
     let mask = mask(ROWS.min(block.columns - column)) as u16;
     for (channel, vector) in (channel..shape.to).zip(vectors) {
         let values = _mm512_add_ps(_mm512_castsi512_ps(vector), _mm512_set1_ps(bias[channel]));
-        // SAFETY: the pixels are within the picture, and the mask ends with the block; both vectors are 32 bytes.
-        unsafe {
-            let values = transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(values));
-            let place = output.add((block.sample * shape.to + channel) * height * width + first);
-            _mm256_mask_storeu_epi16(place.cast(), mask, values);
-        }
+        let place = (block.sample * shape.to + channel) * height * width + first;
+        // SAFETY: the pixels are within the picture, and the mask ends with the block.
+        unsafe { write_rounded(values, mask, output.add(place)) };
     }
 }
