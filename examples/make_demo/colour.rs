@@ -55,9 +55,9 @@ pub(crate) fn name(rgb: [u8; 3]) -> &'static str {
         _ if saturation < 0.15 && value > 0.85 => "white",
         _ if saturation < 0.15 => "gray",
         _ if !(20.0..300.0).contains(&hue) && saturation < 0.55 && value > 0.7 => "pink",
-        15.0..42.0 if value < 0.65 => "brown",
-        15.0..42.0 => "orange",
-        42.0..68.0 => "yellow",
+        15.0..38.0 if value < 0.65 => "brown",
+        15.0..38.0 => "orange",
+        38.0..68.0 => "yellow",
         68.0..165.0 => "green",
         165.0..260.0 => "blue",
         260.0..300.0 => "purple",
@@ -80,10 +80,57 @@ pub(crate) fn dominant(drawing: &RgbaImage) -> &'static str {
     best.map_or("gray", |index| NAMES[index])
 }
 
-/// Turns all hues by an angle in degrees.
-pub(crate) fn turn(drawing: &mut RgbaImage, degrees: f32) {
+/// A colour that drawings are brought to: hue in degrees, saturation and value in [0, 1].
+pub(crate) struct Target {
+    pub(crate) name: &'static str,
+    hsv: [f32; 3],
+}
+
+/// White is not among them: on white it would leave nothing to see.
+pub(crate) const TARGETS: [Target; 10] = [
+    Target { name: "red", hsv: [0.0, 0.78, 0.86] },
+    Target { name: "orange", hsv: [28.0, 0.83, 0.94] },
+    Target { name: "brown", hsv: [24.0, 0.6, 0.5] },
+    Target { name: "yellow", hsv: [46.0, 0.78, 0.98] },
+    Target { name: "green", hsv: [105.0, 0.6, 0.66] },
+    Target { name: "blue", hsv: [212.0, 0.7, 0.88] },
+    Target { name: "purple", hsv: [270.0, 0.55, 0.75] },
+    Target { name: "pink", hsv: [330.0, 0.45, 0.96] },
+    Target { name: "black", hsv: [0.0, 0.08, 0.17] },
+    Target { name: "gray", hsv: [0.0, 0.03, 0.6] },
+];
+
+/// Brings what has a drawing's dominant colour to another, with its shades; other colours stay.
+pub(crate) fn recolour(drawing: &mut RgbaImage, dominant: &str, target: &Target) {
+    let of_name = drawing.pixels().filter(|pixel| pixel.0[3] >= OPAQUE).map(|&Rgba([r, g, b, _])| [r, g, b]);
+    let of_name: Vec<_> = of_name.filter(|&rgb| name(rgb) == dominant).map(to_hsv).collect();
+    let count = of_name.len().max(1) as f32;
+    let mean = |value: fn(&[f32; 3]) -> f32| of_name.iter().map(value).sum::<f32>() / count;
+    // Hues are angles.
+    let hue = mean(|hsv| hsv[0].to_radians().sin()).atan2(mean(|hsv| hsv[0].to_radians().cos())).to_degrees();
+    let [saturation, value] = [mean(|hsv| hsv[1]), mean(|hsv| hsv[2])];
+    let is_gray = matches!(dominant, "black" | "gray" | "white");
     for Rgba([r, g, b, _]) in drawing.pixels_mut() {
-        let [hue, saturation, value] = to_hsv([*r, *g, *b]);
-        [*r, *g, *b] = from_hsv([(hue + degrees).rem_euclid(360.0), saturation, value]);
+        let hsv = to_hsv([*r, *g, *b]);
+        let away = (hsv[0] - hue + 180.0).rem_euclid(360.0) - 180.0;
+        let part = match is_gray {
+            true => falling(hsv[1], 0.15, 0.3) * falling((hsv[2] - value).abs(), 0.3, 0.45),
+            false => falling(away.abs(), 25.0, 45.0) * (1.0 - falling(hsv[1], 0.1, 0.25)),
+        };
+        let shade = if is_gray { 1.0 } else { hsv[1] / saturation.max(0.1) };
+        let turn = if is_gray { 0.0 } else { 0.3 * away };
+        let new = from_hsv([
+            (target.hsv[0] + turn).rem_euclid(360.0),
+            (target.hsv[1] * shade).min(1.0),
+            (target.hsv[2] * hsv[2] / value.max(0.15)).min(1.0),
+        ]);
+        for (channel, new) in [r, g, b].into_iter().zip(new) {
+            *channel = (f32::from(*channel) * (1.0 - part) + f32::from(new) * part).round() as u8;
+        }
     }
+}
+
+/// 1 up to `start`, 0 from `end` on.
+fn falling(value: f32, start: f32, end: f32) -> f32 {
+    ((end - value) / (end - start)).clamp(0.0, 1.0)
 }

@@ -3,78 +3,43 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
-use cogview4::data::Row;
 use cogview4::save_image;
 
-/// A drawing that no training saw, and prompts for its edges.
+use crate::{icons::Icon, pairs::Drawing as Rendered};
+
+/// A drawing of a concept that no training saw, and prompts for its edges.
 pub(crate) struct Drawing {
-    /// Of the held-out rows.
-    row: usize,
     pub(crate) name: &'static str,
-    pub(crate) prompts: [&'static str; 2],
+    pub(crate) prompts: [&'static str; 3],
 }
 
 pub(crate) const DRAWINGS: [Drawing; 6] = [
     Drawing {
-        row: 47,
-        name: "fox",
-        prompts: [
-            "a orange fox face, animals & nature, on a white background",
-            "a blue fox face, animals & nature, on a black background",
-        ],
+        name: "butterfly",
+        prompts: ["blue butterfly", "a pink butterfly", "orange butterfly, yellow background"],
     },
     Drawing {
-        row: 48,
-        name: "horse",
-        prompts: [
-            "a orange horse, animals & nature, on a white background",
-            "a purple horse, animals & nature, on a yellow background",
-        ],
+        name: "mushroom",
+        prompts: ["red mushroom", "a purple mushroom", "brown mushroom on a green background"],
     },
-    Drawing {
-        row: 58,
-        name: "seedling",
-        prompts: [
-            "a green seedling, animals & nature, on a white background",
-            "a red seedling, animals & nature, on a blue background",
-        ],
-    },
-    Drawing {
-        row: 98,
-        name: "boot",
-        prompts: [
-            "a brown hiking boot, objects, on a white background",
-            "a green hiking boot, objects, on a pink background",
-        ],
-    },
-    Drawing {
-        row: 89,
-        name: "balloon",
-        prompts: [
-            "a red balloon, activities, on a white background",
-            "a yellow balloon, activities, on a blue background",
-        ],
-    },
-    Drawing {
-        row: 86,
-        name: "star",
-        prompts: [
-            "a yellow medium star, travel & places, on a white background",
-            "a pink medium star, travel & places, on a green background",
-        ],
-    },
+    Drawing { name: "panda", prompts: ["panda", "a brown panda", "gray panda on a pink background"] },
+    Drawing { name: "saxophone", prompts: ["yellow saxophone", "a blue saxophone", "red saxophone, black background"] },
+    Drawing { name: "sunflower", prompts: ["sunflower", "a red sunflower", "pink sunflower on a blue background"] },
+    Drawing { name: "teapot", prompts: ["green teapot", "an orange teapot", "blue teapot on a yellow background"] },
 ];
 
-/// Writes them as `drawings/NAME.png`, and their edges as `edges/NAME.png`.
-pub(crate) fn write(held_out: &[Row], folder: &Path) -> Result<()> {
+/// Writes them as `drawings/NAME.png`, and their edges as `edges/NAME.png`, from the first of the hands.
+pub(crate) fn write(held_out: &[&Icon], folder: &Path) -> Result<()> {
     let [drawings, edges] = ["drawings", "edges"].map(|name| folder.join(name));
     for folder in [&drawings, &edges] {
         fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     }
-    for Drawing { row, name, .. } in DRAWINGS {
-        let row = &held_out[row];
-        for (picture, folder) in [(&row.image, &drawings), (&row.conditioning_image, &edges)] {
-            save_image(&picture.clone().open().map_err(anyhow::Error::msg)?, &folder.join(name).with_extension("png"))?;
+    for Drawing { name, .. } in DRAWINGS {
+        let icon = held_out.iter().find(|icon| icon.name == name);
+        let icon = icon.with_context(|| format!("`{name}` is not among what is held out"))?;
+        let (picture, control) = Rendered::new(icon)?.plain()?;
+        for (picture, folder) in [(&picture, &drawings), (&control, &edges)] {
+            save_image(picture, &folder.join(name).with_extension("png"))?;
         }
     }
     Ok(())

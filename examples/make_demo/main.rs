@@ -2,23 +2,33 @@
 //! the command lines.
 
 mod autoencoder;
-mod base;
+mod captions;
 mod colour;
 mod drawings;
-mod emoji;
-mod grid;
+mod icons;
 mod measure;
+mod pairs;
+mod random;
 mod samples;
+#[path = "../demo_grid/sheet.rs"]
 mod sheet;
 mod ship;
+mod speedrun;
 mod text;
+mod transformers;
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use cogview4::data::{Row, write_parquet};
+use cogview4::data::{DataError, Row, write_parquet};
 use cogview4_cli::run_main;
+
+use crate::icons::{HANDS, OTHER_HAND};
 
 /// Make the demo pipeline.
 #[derive(Debug, Parser)]
@@ -41,13 +51,15 @@ enum Command {
     /// Train the tokenizer, and write a random text encoder and transformer
     Text,
     /// Train the base model
-    Base(base::BaseArgs),
+    Base(transformers::TransformerArgs),
+    /// Train the control model, from the base model on
+    Control(transformers::TransformerArgs),
     /// Measure on drawings that no training saw
     Measure(measure::MeasureArgs),
     /// Write what is embedded, from base and control run
     Ship(ship::ShipArgs),
-    /// Generate the picture of the README
-    Grid(grid::GridArgs),
+    /// Do all of it that is not done yet, measure, and say how long it took
+    Speedrun(speedrun::SpeedrunArgs),
 }
 
 fn main() -> ExitCode {
@@ -55,29 +67,37 @@ fn main() -> ExitCode {
         Command::Data => data(&cli.folder),
         Command::Vae(args) => autoencoder::train(&cli.folder, &args),
         Command::Text => text::write(&cli.folder),
-        Command::Base(args) => base::train(&cli.folder, &args),
+        Command::Base(args) => transformers::base(&cli.folder, &args),
+        Command::Control(args) => transformers::control(&cli.folder, &args),
         Command::Measure(args) => measure::measure(&cli.folder, &args),
         Command::Ship(args) => ship::ship(&cli.folder, &args),
-        Command::Grid(args) => grid::generate(&args),
+        Command::Speedrun(args) => speedrun::run(&cli.folder, &args),
     })
 }
 
 /// `data` to train on, with its held-out rows; `other` has the drawings of another hand, to measure with only.
-fn data(folder: &std::path::Path) -> Result<()> {
+fn data(folder: &Path) -> Result<()> {
     let downloads = folder.join("downloads");
-    let [train, held_out] = emoji::rows(&emoji::drawings("google", &downloads)?)?;
-    let other = emoji::drawings("twitter", &downloads)?;
-    let other = other.iter().map(emoji::Drawing::plain).collect::<Result<Vec<_>>>()?;
+    let mut icons = Vec::new();
+    for hand in &HANDS {
+        icons.extend(icons::icons(hand, &downloads)?);
+    }
+    icons.sort_by(|a, b| a.name.cmp(&b.name));
+    let held_out = pairs::held_out(&icons);
+    let (held_out, train): (Vec<_>, Vec<_>) = icons.iter().partition(|icon| held_out.contains(icon.name.as_str()));
+    let other = icons::icons(&OTHER_HAND, &downloads)?;
     drawings::write(&held_out, folder)?;
-    write(folder, "data/train.parquet", train)?;
-    write(folder, "data/test.parquet", held_out)?;
-    write(folder, "other/test.parquet", other)
+    write(folder, "data/test.parquet", pairs::plain_rows(&held_out))?;
+    write(folder, "other/test.parquet", pairs::strangers_rows(&other.iter().collect::<Vec<_>>()))?;
+    write(folder, "data/train.parquet", pairs::training_rows(&train))
 }
 
-fn write(folder: &std::path::Path, name: &str, rows: Vec<Row>) -> Result<()> {
+fn write(folder: &Path, name: &str, rows: impl Iterator<Item = Result<Row, DataError>>) -> Result<()> {
     let path = folder.join(name);
     let parent = path.parent().context("a file in a folder")?;
     fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
-    eprintln!("{}: {} rows", path.display(), rows.len());
-    Ok(write_parquet(&path, rows.into_iter().map(Ok))?)
+    let mut count = 0;
+    write_parquet(&path, rows.inspect(|_| count += 1))?;
+    eprintln!("{}: {count} rows", path.display());
+    Ok(())
 }

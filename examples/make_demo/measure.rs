@@ -13,7 +13,8 @@ use image::RgbImage;
 use serde_json::{Value, json};
 
 use crate::{
-    autoencoder,
+    autoencoder::{Crop, tensor},
+    pairs::{STRANGERS_THRESHOLDS, THRESHOLDS},
     samples::{BATCH, Samples, mean, psnr, round},
     sheet::sheet,
 };
@@ -26,13 +27,13 @@ const SHEET_ROWS: usize = 12;
 pub(crate) struct MeasureArgs {
     /// Pipeline that is measured [default: the embedded demo]
     #[arg(long)]
-    pipeline: Option<PathBuf>,
+    pub(crate) pipeline: Option<PathBuf>,
     /// Transformer of the pipeline [default: its own]
     #[arg(long)]
-    transformer: Option<PathBuf>,
+    pub(crate) transformer: Option<PathBuf>,
     /// Transformer without control to compare with [default: `base_transformer` of the pipeline]
     #[arg(long)]
-    base: Option<PathBuf>,
+    pub(crate) base: Option<PathBuf>,
     /// Drawings of each set
     #[arg(long, default_value_t = 160)]
     rows: usize,
@@ -44,10 +45,10 @@ pub(crate) struct MeasureArgs {
     guidance_scale: f64,
     /// Device to compute on
     #[arg(long, default_value = "flex")]
-    device: DeviceSpec,
+    pub(crate) device: DeviceSpec,
     /// Number type of weights and activations
     #[arg(long, default_value = "float32")]
-    dtype: ComputeDtype,
+    pub(crate) dtype: ComputeDtype,
 }
 
 /// Writes `measures.json`, and `held_out.png` and `other.png` to look at: control image, true picture, generated with
@@ -63,8 +64,10 @@ pub(crate) fn measure(folder: &Path, args: &MeasureArgs) -> Result<()> {
     let base = base.device(device).dtype(dtype).progress_bar(false).load()?;
 
     let mut measures = serde_json::Map::new();
-    for (name, path) in [("held_out", "data/test.parquet"), ("other", "other/test.parquet")] {
-        let set = Samples::open(&folder.join(path), args.rows)?;
+    let sets =
+        [("held_out", "data/test.parquet", THRESHOLDS[0]), ("other", "other/test.parquet", STRANGERS_THRESHOLDS)];
+    for (name, path, thresholds) in sets {
+        let set = Samples::open(&folder.join(path), args.rows, thresholds)?;
         let own = generate(&control, set.requests(&set.captions, &set.controls), args)?;
         let others = generate(&control, set.requests(&set.captions, &set.shuffled()), args)?;
         let without = generate(&base, set.captions.chunks(BATCH).map(|part| TextRequest::new(part.to_vec())), args)?;
@@ -107,8 +110,8 @@ fn generate<C: Conditioning>(
 /// What the autoencoder keeps of pictures.
 fn through(models: &Components, pictures: &[RgbImage]) -> Vec<RgbImage> {
     let back = |part: &[RgbImage]| {
-        let pixels = part.iter().map(|picture| picture.as_raw().as_slice());
-        let posterior = models.vae().encode(autoencoder::tensor(pixels, models.device()).cast(models.dtype()));
+        let pixels = part.iter().map(|picture| Crop::whole(picture.as_raw()));
+        let posterior = models.vae().encode(tensor(pixels, models.device()).cast(models.dtype()));
         VaeImageProcessor.postprocess(models.vae().decode(posterior.mode().cast(models.dtype())))
     };
     pictures.chunks(BATCH).flat_map(back).collect()

@@ -4,14 +4,20 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use cogview4::data::{Columns, Dataset, open_dataset};
-use cogview4::{CannyDetector, ControlRequest};
+use cogview4::{ControlRequest, edge_f1};
 use image::RgbImage;
 use serde_json::{Value, json};
 
-use crate::colour;
+use crate::{
+    captions::without_colours,
+    colour,
+    pairs::{SIDE, SMALL_SIDE, edges},
+};
 
 /// Rows that are generated together.
 pub(crate) const BATCH: usize = 16;
+/// Pixels that an edge may be away: one at the side that strangers' pictures have.
+const TOLERANCE: u32 = SIDE / SMALL_SIDE;
 /// A pixel with a channel darker than this is drawing, not white background.
 const BACKGROUND: u8 = 240;
 
@@ -20,14 +26,16 @@ pub(crate) struct Samples {
     pub(crate) captions: Vec<String>,
     pub(crate) controls: Vec<RgbImage>,
     pub(crate) pictures: Vec<RgbImage>,
+    /// Of the edges that are compared.
+    thresholds: [f64; 2],
 }
 
 impl Samples {
-    pub(crate) fn open(path: &Path, count: usize) -> Result<Self> {
+    pub(crate) fn open(path: &Path, count: usize, thresholds: [f64; 2]) -> Result<Self> {
         let rows = open_dataset(path, &Columns::default())?;
         let count = count.min(rows.len());
         ensure!(count > 1, "{}: at least two rows are needed", path.display());
-        let mut samples = Self { captions: Vec::new(), controls: Vec::new(), pictures: Vec::new() };
+        let mut samples = Self { captions: Vec::new(), controls: Vec::new(), pictures: Vec::new(), thresholds };
         for place in 0..count {
             let row = rows.row(place * rows.len() / count)?;
             samples.captions.push(row.captions.concat());
@@ -52,35 +60,36 @@ impl Samples {
         controls
     }
 
-    /// Captions with another colour than the row's, in turn, and which one.
+    /// Captions with a colour, in turn, and which one.
     pub(crate) fn recoloured(&self) -> (Vec<String>, Vec<[f64; 3]>) {
         let other = |(place, caption): (usize, &String)| {
-            let mut words: Vec<&str> = caption.split(' ').collect();
-            let hues: Vec<_> = colour::HUES.iter().filter(|(name, _)| *name != words[1]).collect();
-            let (name, rgb) = hues[place % hues.len()];
-            words[1] = name;
-            (words.join(" "), rgb.map(f64::from))
+            let (name, rgb) = colour::HUES[place % colour::HUES.len()];
+            (format!("{name} {}", without_colours(caption)), rgb.map(f64::from))
         };
         self.captions.iter().enumerate().map(other).unzip()
     }
 
     /// How well pictures fit the rows.
     pub(crate) fn compare(&self, pictures: &[RgbImage]) -> Result<Value> {
-        let (mut own, mut shuffled, mut near, mut far) = (0.0, 0.0, 0.0, 0.0);
+        let (mut own, mut shuffled, mut near, mut far, mut sharp_own, mut energy) = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0);
         let count = pictures.len() as f64;
         for ((picture, truth), (control, other)) in
             pictures.iter().zip(&self.pictures).zip(self.controls.iter().zip(self.shuffled()))
         {
-            let canny = CannyDetector::for_size(picture);
-            own += canny.fidelity(picture, control)? / count;
-            shuffled += canny.fidelity(picture, &other)? / count;
+            let edges = edges(picture, self.thresholds)?;
+            own += edge_f1(&edges, control, TOLERANCE) / count;
+            shuffled += edge_f1(&edges, &other, TOLERANCE) / count;
+            sharp_own += edge_f1(&edges, control, 1) / count;
+            energy += laplacian(picture) / laplacian(truth) / count;
             near += distance(picture, truth) / count;
             let others = self.pictures.iter().filter(|other| !std::ptr::eq(*other, truth));
             far += mean(others.map(|other| distance(picture, other))) / count;
         }
         Ok(json!({
             "edge_f1": round(own),
+            "edge_f1_within_a_pixel": round(sharp_own),
             "edge_f1_of_another": round(shuffled),
+            "laplacian": round(energy),
             "distance": round(near),
             "distance_to_others": round(far),
             "distance_ratio": round(near / far),
@@ -108,6 +117,20 @@ fn foreground(picture: &RgbImage, truth: &RgbImage) -> [f64; 3] {
         .map(|(pixel, _)| pixel.0)
         .collect();
     [0, 1, 2].map(|channel| mean(inside.iter().map(|pixel| f64::from(pixel[channel]))))
+}
+
+/// Mean square of what a pixel differs from the mean of its four neighbours: how sharp a picture is.
+fn laplacian(picture: &RgbImage) -> f64 {
+    let (width, height) = picture.dimensions();
+    let places = (1..height - 1).flat_map(|y| (1..width - 1).map(move |x| (x, y)));
+    let value = |x, y, channel: usize| f64::from(picture.get_pixel(x, y).0[channel]);
+    mean(places.flat_map(|(x, y)| {
+        (0..3).map(move |channel| {
+            let around = value(x - 1, y, channel) + value(x + 1, y, channel);
+            let around = around + value(x, y - 1, channel) + value(x, y + 1, channel);
+            (value(x, y, channel) - around / 4.0).powi(2)
+        })
+    }))
 }
 
 /// Mean difference of all bytes.

@@ -24,7 +24,7 @@ const WORDS: &str = concat!(
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+",
     "|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 );
-const VOCABULARY: usize = 1536;
+const VOCABULARY: usize = 2048;
 const TEXT_WIDTH: usize = 128;
 const TEXT_LAYERS: usize = 3;
 const LATENT_CHANNELS: usize = 16;

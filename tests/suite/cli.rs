@@ -54,7 +54,7 @@ fn without_flags_it_generates_a_picture_that_follows_its_edges() {
 fn the_picture_of_the_readme_is_what_its_command_generates() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("demo.png");
-    let status = Command::new(example("make_demo")).arg("grid").arg("--output").arg(&output).status().unwrap();
+    let status = Command::new(example("demo_grid")).arg("--output").arg(&output).status().unwrap();
     assert!(status.success());
     let expected = open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo.png"));
     let found = open(&output);

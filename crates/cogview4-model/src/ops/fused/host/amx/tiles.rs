@@ -93,6 +93,11 @@ impl Default for Sums {
 }
 
 impl Sums {
+    /// The sum of a row of the first panel with one of the second.
+    pub(super) fn get(&self, [row, column]: [usize; 2]) -> f32 {
+        self.0[row / ROWS * 2 + column / ROWS][row % ROWS * ROWS + column % ROWS]
+    }
+
     /// A tile, row by row.
     #[inline]
     #[target_feature(enable = "avx512f")]

@@ -105,11 +105,18 @@ fn of_parameters<H: HostTensor, T: Value>(input: &H, weight: &H, grad: &H) -> [H
     let [_, to, ..] = grad.dims::<4>();
     let (input, grad) = (input.contiguous(), grad.contiguous());
     let (inputs, grads) = (input.values::<T>(), grad.values::<T>());
-    let kernel = ProductKernel::chosen().of_vectors();
-    let of_weight = weight.filled(&weight.dims::<4>(), |output| {
-        let tiles = Tiles::new(batch, height, width);
-        backward::filter_gradients([inputs, grads], tiles, [to, from], kernel, output);
-    });
+    let dims = weight.dims::<4>();
+    let of_weight = if is_on_unit(T::dtype()) {
+        let shape = ConvShape::new([batch, from, to], [height, width], transforms::TAPS, 1, 1);
+        weight.filled::<bf16>(&dims, |output| {
+            amx::convolution::filter_gradients([input.values(), grad.values()], shape, output);
+        })
+    } else {
+        let (tiles, kernel) = (Tiles::new(batch, height, width), ProductKernel::chosen().of_vectors());
+        weight.filled(&dims, |output| {
+            backward::filter_gradients([inputs, grads], tiles, [to, from], kernel, output);
+        })
+    };
     let of_bias = weight.filled(&[to], |output| backward::bias_gradient(grads, height * width, output));
     [of_weight, of_bias]
 }

@@ -5,6 +5,7 @@
 //! panel, their channels chunk by chunk.
 
 mod filters;
+mod gradient;
 mod picture;
 
 use std::ops::Range;
@@ -17,7 +18,12 @@ use self::{
     picture::{Block, LINE, Pixels},
 };
 use super::tiles::{DEPTH, PANEL_ROWS, ROWS, Sums, Tiles};
-use crate::ops::fused::host::convolution::{ConvShape, Direction};
+use crate::ops::fused::host::{
+    convolution::{ConvShape, Direction},
+    matrix::Matrix,
+};
+
+pub(in super::super) use gradient::filter_gradients;
 
 /// Columns of a block's output, at most.
 const COLUMNS: usize = 64;

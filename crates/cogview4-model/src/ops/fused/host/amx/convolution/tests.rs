@@ -41,6 +41,41 @@ fn check(shape: ConvShape, direction: Direction, seed: u32, step: usize) {
     }
 }
 
+/// Compares every `step`-th gradient of a filter with the definition.
+fn check_gradient([batch, from, to]: [usize; 3], [height, width]: [usize; 2], seed: u32, step: usize) {
+    if !can_be_tested() {
+        return;
+    }
+    let shape = ConvShape::new([batch, from, to], [height, width], 3, 1, 1);
+    let mut rng = Mt::new(seed);
+    let [input, grad] = [from, to].map(|channels| values(&mut rng, batch * channels * height * width));
+    let mut output = vec![bf16::NAN; to * from * 9];
+    filter_gradients([&input, &grad], shape, &mut output);
+    for (index, found) in output.into_iter().enumerate().step_by(step) {
+        let (filter, channel, tap) = (index / 9 / from, index / 9 % from, index % 9);
+        let (mut expected, mut size) = (0.0, 0.0);
+        for (sample, y, x) in (0..batch).flat_map(|b| (0..height).flat_map(move |y| (0..width).map(move |x| (b, y, x))))
+        {
+            let (down, right) = (y + tap / 3, x + tap % 3);
+            if (1..=height).contains(&down) && (1..=width).contains(&right) {
+                let of_grad = grad[((sample * to + filter) * height + y) * width + x].to_f64();
+                let of_input = input[((sample * from + channel) * height + down - 1) * width + right - 1].to_f64();
+                expected += of_grad * of_input;
+                size += (of_grad * of_input).abs();
+            }
+        }
+        // Half a unit in the last place of bfloat16, and what f32 loses on the way.
+        let tolerance = expected.abs() / 256.0 + size * 1e-6;
+        assert!((found.to_f64() - expected).abs() <= tolerance, "{shape:?} {index}: {found} {expected}");
+    }
+}
+
+#[test]
+fn gradients_of_strips_and_panels() {
+    check_gradient([3, 70, 90], [41, 139], 9, 1301);
+    check_gradient([1, 33, 3], [300, 65], 10, 211);
+}
+
 #[test]
 fn blocks_of_every_kind() {
     for (taps, stride, padding) in [(3, 1, 1), (3, 2, 0), (3, 2, 1), (1, 1, 0)] {
@@ -60,5 +95,12 @@ proptest! {
     ) {
         let direction = if turned { Direction::Backward } else { Direction::Forward };
         check(ConvShape::new([batch, from, to], size, taps, stride, padding), direction, seed, 1);
+    }
+
+    #[test]
+    fn gradients_are_those_of_the_definition(
+        channels in [1..3_usize, 1..75, 1..75], size in [1..24_usize, 1..75], seed: u32,
+    ) {
+        check_gradient(channels, size, seed, 7);
     }
 }
