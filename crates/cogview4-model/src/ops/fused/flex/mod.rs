@@ -79,8 +79,11 @@ impl RecordedAttentionOps for Flex {
             return composed::attention_gradients::<Self>(saved, grad);
         };
         let dtype = query.dtype();
-        let saved = [grad, query, key, value, output, logsumexp].map(elementwise::widened);
-        let gradients = attention::attention_backward(&saved, &elementwise::widened(bias), is_causal);
+        let (saved, bias) = ([grad, query, key, value, output, logsumexp], elementwise::widened(bias));
+        if let Some(gradients) = attention::attention_backward_on_unit(&saved, &bias, is_causal) {
+            return gradients;
+        }
+        let gradients = attention::attention_backward(&saved.map(elementwise::widened), &bias, is_causal);
         gradients.map(|gradient| elementwise::narrowed(gradient, dtype))
     }
 }

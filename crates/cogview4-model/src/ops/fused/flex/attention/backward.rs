@@ -1,6 +1,7 @@
 //! The backward, head by head.
 
 use burn::backend::flex::FlexTensor;
+use half::bf16;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -9,7 +10,10 @@ use super::{
     matmul::{Plain, Transposed, matmul},
     tensor,
 };
-use crate::ops::fused::simd;
+use crate::ops::fused::{
+    host::{HostTensor, attention},
+    simd,
+};
 
 /// What the backward reads, contiguous, in this order: gradient, query, key, value, output, logarithms of the sums.
 pub(in super::super) type Saved = [FlexTensor; 6];
@@ -76,6 +80,45 @@ pub(in super::super) fn attention_backward(saved: &Saved, bias: &FlexTensor, is_
         );
     let key_shape = [batch, heads, seq_key, head_dim];
     [tensor(of_query, &[batch, heads, seq_query, head_dim]), tensor(of_key, &key_shape), tensor(of_value, &key_shape)]
+}
+
+/// As [`attention_backward`], of values in bfloat16 with sums in f32, where the CPU has a unit for them.
+pub(in super::super) fn attention_backward_on_unit(
+    saved: &Saved,
+    bias: &FlexTensor,
+    is_causal: bool,
+) -> Option<[FlexTensor; 3]> {
+    let [_, query, key, ..] = saved;
+    let (problem, batch) = Problem::new(query, key, bias, is_causal);
+    let Problem { heads, kv_heads, seq_query, seq_key, head_dim, .. } = problem;
+    if heads != kv_heads || !attention::is_on_unit(query.dtype(), [seq_query, seq_key, head_dim]) {
+        return None;
+    }
+    let saved = saved.each_ref().map(|tensor| tensor.contiguous());
+    let [grad, query, key, value, output] = [0, 1, 2, 3, 4].map(|index| saved[index].values::<bf16>());
+    let logsumexp = saved[5].values::<f32>();
+    let (query_size, key_size) = (seq_query * head_dim, seq_key * head_dim);
+    let mut of_query = vec![bf16::ZERO; batch * heads * query_size];
+    let [mut of_key, mut of_value] = [0; 2].map(|_| vec![bf16::ZERO; batch * heads * key_size]);
+    let gradients = of_query.par_chunks_mut(query_size).zip(of_key.par_chunks_mut(key_size));
+    gradients.zip(of_value.par_chunks_mut(key_size)).enumerate().for_each_init(
+        attention::Backward::default,
+        |backward, (head, ((of_query, of_key), of_value))| {
+            let queries = head * query_size..(head + 1) * query_size;
+            let [grad, query, output] = [grad, query, output].map(|values| &values[queries.clone()]);
+            let logsumexp = &logsumexp[head * seq_query..(head + 1) * seq_query];
+            let keys = problem.of_head(head);
+            let of_unit = problem.on_unit(head, [&key[keys.clone()], &value[keys]]);
+            let saved = attention::Saved { grad, query, output, logsumexp };
+            backward.run(of_unit, saved, |row| problem.seen(row), [of_query, of_key, of_value]);
+        },
+    );
+    let key_shape = [batch, heads, seq_key, head_dim];
+    Some([
+        tensor(of_query, &[batch, heads, seq_query, head_dim]),
+        tensor(of_key, &key_shape),
+        tensor(of_value, &key_shape),
+    ])
 }
 
 /// One row: scores to weights, and gradients of the weights to those of the scores.

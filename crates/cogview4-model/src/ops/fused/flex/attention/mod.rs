@@ -8,14 +8,15 @@ use burn::{
     tensor::{Bytes, DType, Shape},
 };
 use burn_flex::Layout;
+use bytemuck::{cast_slice, cast_slice_mut};
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-pub(super) use backward::attention_backward;
+pub(super) use backward::{attention_backward, attention_backward_on_unit};
 
 use self::matmul::{Plain, Transposed, matmul};
 use crate::ops::fused::{
-    host::{HostTensor, Value},
+    host::{HostTensor, Value, attention},
     simd,
 };
 
@@ -75,6 +76,21 @@ impl<'a> Problem<'a> {
         self.bias.map(|bias| &bias[sample * self.seq_key..(sample + 1) * self.seq_key])
     }
 
+    /// A head as the matrix unit takes it, of keys and values in bfloat16.
+    fn on_unit<'b, T: Value>(&self, head: usize, [key, value]: [&'b [T]; 2]) -> attention::Head<'b>
+    where
+        'a: 'b,
+    {
+        attention::Head {
+            index: self.of_head(head).start,
+            key: cast_slice(key),
+            value: cast_slice(value),
+            head_dim: self.head_dim,
+            scale: self.scale,
+            bias: self.bias(head),
+        }
+    }
+
     /// Output and logarithms of the sums of a block of rows that begins at `first_row`.
     fn block(
         &self,
@@ -129,6 +145,7 @@ pub(super) fn attention<T: Value>(
     let (problem, batch) = Problem::new(query, key, bias, is_causal);
     let Problem { heads, seq_query, head_dim, .. } = problem;
     let [queries, keys, values] = [query, key, value].map(|tensor| tensor.values::<T>());
+    let is_on_unit = attention::is_on_unit(T::dtype(), [seq_query, problem.seq_key, head_dim]);
     let mut logsumexp = vec![0.0; batch * heads * seq_query];
     let output = query.filled(&[batch, heads, seq_query, head_dim], |output: &mut [T]| {
         let of_heads = output.par_chunks_mut(seq_query * head_dim).zip(logsumexp.par_chunks_mut(seq_query));
@@ -141,7 +158,13 @@ pub(super) fn attention<T: Value>(
         );
         blocks.for_each_init(Scratch::default, |scratch, (head, block, ((output, logsumexp), query))| {
             let of_head = problem.of_head(head);
-            let Scratch { key, value, query: wide_query, output: wide_output, scores } = scratch;
+            if is_on_unit {
+                let of_unit = problem.on_unit(head, [&keys[of_head.clone()], &values[of_head]]);
+                let seen = |row| problem.seen(block * QUERY_ROWS + row);
+                scratch.unit.forward(of_unit, cast_slice(query), seen, cast_slice_mut(output), logsumexp);
+                return;
+            }
+            let Scratch { key, value, query: wide_query, output: wide_output, scores, .. } = scratch;
             wide_query.resize(query.len(), 0.0);
             wide_output.resize(output.len(), 0.0);
             let key = key.of(of_head.start, &keys[of_head.clone()]);
@@ -163,6 +186,7 @@ struct Scratch {
     query: Vec<f32>,
     output: Vec<f32>,
     scores: Vec<f32>,
+    unit: attention::Scratch,
 }
 
 /// Values in f32, which stay from one block of a head to the next.
@@ -177,7 +201,7 @@ impl Widened {
     /// The values in f32; those that are from `start` are widened once.
     fn of<'a, T: Value>(&'a mut self, start: usize, values: &'a [T]) -> &'a [f32] {
         if T::dtype() == DType::F32 {
-            return bytemuck::cast_slice(values);
+            return cast_slice(values);
         }
         if self.start != Some(start) {
             self.values.resize(values.len(), 0.0);
@@ -199,6 +223,6 @@ impl WithSimd for ExpRow<'_> {
     }
 }
 
-fn tensor(values: Vec<f32>, shape: &[usize]) -> FlexTensor {
-    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(shape.to_vec())), DType::F32)
+fn tensor<T: Value>(values: Vec<T>, shape: &[usize]) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::from(shape.to_vec())), T::dtype())
 }

@@ -3,6 +3,8 @@
 //! oneDNN, which libtorch asks, reaches a fifth of what the unit can do at the sizes of the released model; these
 //! products reach about twice as much, and serve the pure-Rust backend too.
 
+#[cfg(feature = "flex")]
+pub(super) mod attention;
 pub(super) mod convolution;
 mod output;
 mod pack;

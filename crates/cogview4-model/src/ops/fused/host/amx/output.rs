@@ -7,6 +7,18 @@ use half::bf16;
 use super::tiles::{PANEL_ROWS, ROWS, Sums};
 use crate::ops::fused::host::vectors::{mask, transpose, write_rounded};
 
+/// Rounds sums, times a factor, into memory, as many as there is room for.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+#[expect(unsafe_code, reason = "writes a part of a vector")]
+pub(super) fn write_row(sums: &[f32; ROWS], factor: f32, output: &mut [bf16]) {
+    let mask = mask(output.len().min(ROWS)) as u16;
+    // SAFETY: sixteen sums are read, and as many values written as there is room for.
+    unsafe {
+        let values = _mm512_mul_ps(_mm512_loadu_ps(sums.as_ptr()), _mm512_set1_ps(factor));
+        write_rounded(values, mask, output.as_mut_ptr());
+    }
+}
+
 /// Where sums go.
 pub(super) struct Output<'a> {
     pub(super) values: *mut bf16,

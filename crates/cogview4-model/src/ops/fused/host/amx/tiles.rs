@@ -81,6 +81,20 @@ fn is_permitted() -> bool {
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 pub(super) struct Step(pub(super) [bf16; 2 * VALUES]);
 
+impl Step {
+    /// Half of a row, where the step is packed as the first side.
+    #[inline(always)]
+    pub(super) fn lanes_mut(&mut self, row: usize, half: usize) -> &mut [bf16; ROWS] {
+        &mut self.0.as_chunks_mut().0[2 * row + half]
+    }
+
+    /// A row of a tile.
+    #[inline(always)]
+    pub(super) fn line_mut(&mut self, row: usize) -> &mut [bf16; DEPTH] {
+        &mut self.0.as_chunks_mut().0[row]
+    }
+}
+
 /// Sums of two panels, 32 by 32, as four tiles: upper and lower half of the first by left and right half of the second.
 #[repr(C, align(64))]
 #[derive(Clone, Copy)]
@@ -96,6 +110,12 @@ impl Sums {
     /// The sum of a row of the first panel with one of the second.
     pub(super) fn get(&self, [row, column]: [usize; 2]) -> f32 {
         self.0[row / ROWS * 2 + column / ROWS][row % ROWS * ROWS + column % ROWS]
+    }
+
+    /// The sums of a row of the first panel with half of the second.
+    #[inline(always)]
+    pub(super) fn lanes_mut(&mut self, row: usize, half: usize) -> &mut [f32; ROWS] {
+        &mut self.0[row / ROWS * 2 + half].as_chunks_mut().0[row % ROWS]
     }
 
     /// A tile, row by row.
