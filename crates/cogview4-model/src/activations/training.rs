@@ -1,7 +1,7 @@
 //! What a training step of the diffusion transformer holds: see `transformer::block` and the backwards in `ops::fused`.
 
 use super::{ActivationSettings, Cost, SequenceLengths, most, ops::F32};
-use crate::{CogView4TransformerConfig, transformer::MODULATIONS};
+use crate::{CogView4TransformerConfig, ops::attention_scratch, transformer::MODULATIONS};
 
 /// Whether a block's graph is kept until its backward, or made again for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +52,15 @@ impl CogView4TransformerConfig {
         // The backward of a block at its fullest moments, with the gradients of its weights that are there by then.
         let before_feed_forward = GRAPH * joint + 6 * joint + 4 * matrix;
         let within_feed_forward = (GRAPH - FEED_FORWARD) * joint + 6 * joint + 8 * matrix;
-        // What is narrower than f32 is widened: gradient, query, key, value and output, and the three gradients.
-        let widened = if settings.is_wide() { 4 * joint } else { 8 * tokens * width * F32 + 3 * joint };
+        // What is narrower than f32 is widened, unless kernels take it as it is: gradient, query, key, value and output, and
+        // the three gradients.
+        let seq = seq_txt + seq_img;
+        let scratch = attention_scratch(settings.dtype.dtype(), [seq, seq, self.attention_head_dim]);
+        let widened = match scratch {
+            Some(bytes) => 4 * joint + settings.threads as u64 * bytes,
+            None if settings.is_wide() => 4 * joint,
+            None => 8 * tokens * width * F32 + 3 * joint,
+        };
         let attention = BEFORE_ATTENTION * joint + 2 * joint + widened + 9 * matrix;
         let end = 5 * joint + of_block;
         let backward = most([before_feed_forward, within_feed_forward, attention, end]);

@@ -15,7 +15,7 @@ mod tests;
 pub use activation::{gelu_tanh, silu};
 pub use attention::{AttentionMask, attention};
 pub use fused::set_host_kernels;
-pub(crate) use fused::{conv2d_scratch, forget_returned, tensor_of};
+pub(crate) use fused::{attention_scratch, conv2d_scratch, forget_returned, tensor_of};
 pub use linear::linear;
 pub use norm::{gated_add, modulate};
 pub use picture::{GroupNormOptions, conv2d, group_norm};

@@ -33,6 +33,7 @@ use burn::tensor::{DType, Device, Tensor, TensorData};
 use crate::device::{is_flex, is_libtorch, is_libtorch_cpu};
 
 pub(super) use attention::attention;
+pub(crate) use attention::attention_scratch;
 pub(super) use gelu::gelu_tanh;
 #[cfg(all(target_arch = "x86_64", any(feature = "flex", feature = "libtorch")))]
 pub(super) use host::products::has_kernel;

@@ -1,6 +1,8 @@
 //! Attention with a backward of its own, on every backend: neither direction holds the scores of more than a block of
 //! queries, so that memory grows with the sequence and not with its square.
 
+#![cfg_attr(not(feature = "flex"), expect(unused_variables, reason = "no backend takes the sizes, then"))]
+
 pub(super) mod composed;
 
 use burn::{
@@ -10,10 +12,12 @@ use burn::{
         backend_extension,
         tensor::FloatTensor,
     },
-    tensor::Tensor,
+    tensor::{DType, Tensor},
 };
 
 use super::autodiff::{inner, record};
+#[cfg(feature = "flex")]
+use super::host;
 
 /// Tensors are `[B, N, S, head_dim]`. `bias`, `[B, 1, 1, S_k]`, is added to the scores; one value stands for none.
 #[backend_extension(
@@ -117,6 +121,15 @@ impl<B: RecordedAttentionOps, C: CheckpointStrategy> AttentionOps for Autodiff<B
         let (output, saved) = B::recorded_attention(inputs.each_ref().map(inner::<B, C>), bias, is_causal);
         record::<B, C, _, 3>(&inputs, output, || saved, B::attention_gradients)
     }
+}
+
+/// Bytes that each thread of the pure-Rust CPU has beside the tensors in the backward of a head with so many queries,
+/// keys and values in each, where it is computed as it is; `None` where everything is widened to f32 first.
+pub(crate) fn attention_scratch(dtype: DType, sizes: [usize; 3]) -> Option<u64> {
+    #[cfg(feature = "flex")]
+    return host::attention::is_on_unit(dtype, sizes).then(|| host::attention::backward_bytes(sizes));
+    #[cfg(not(feature = "flex"))]
+    return None;
 }
 
 /// See [`ops::attention`](crate::ops::attention).

@@ -13,7 +13,7 @@ use crate::ops::fused::host::{
     amx::{
         output::Output,
         pack::Role,
-        tiles::{PANEL_ROWS, ROWS, Step, Sums, Tiles},
+        tiles::{DEPTH, PANEL_ROWS, ROWS, Step, Sums, Tiles},
     },
     matrix::Matrix,
 };
@@ -29,6 +29,14 @@ pub(in crate::ops::fused) struct Saved<'a> {
     pub(in crate::ops::fused) query: &'a [bf16],
     pub(in crate::ops::fused) output: &'a [bf16],
     pub(in crate::ops::fused) logsumexp: &'a [f32],
+}
+
+/// Bytes that a thread has for a head of so many queries, keys and values in each.
+pub(in crate::ops::fused) fn backward_bytes([_, keys, head_dim]: [usize; 3]) -> u64 {
+    let (panels, depth) = (keys.div_ceil(PANEL_ROWS), head_dim.div_ceil(DEPTH));
+    let steps = 3 * panels * depth + panels + 2 * panels * BLOCK_PANELS;
+    let sums = 2 * panels + 2 * panels * depth;
+    (steps * size_of::<Step>() + sums * size_of::<Sums>()) as u64
 }
 
 /// What a thread needs beside the tensors.

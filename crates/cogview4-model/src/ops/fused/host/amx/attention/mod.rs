@@ -16,7 +16,7 @@ use super::{
     tiles::{DEPTH, MOST_STEPS, PANEL_ROWS, ROWS, Step, Sums, Tiles},
 };
 use crate::ops::fused::host::matrix::Matrix;
-pub(in crate::ops::fused) use backward::{Backward, Saved};
+pub(in crate::ops::fused) use backward::{Backward, Saved, backward_bytes};
 
 /// A head's keys and values, and what is done with its queries.
 #[derive(Clone, Copy)]
