@@ -82,3 +82,48 @@ fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+
+    fn captions(subject: &Subject<'_>) -> Vec<String> {
+        (0..500).map(|seed| caption(subject, &mut ChaCha8Rng::seed_from_u64(seed)).to_lowercase()).collect()
+    }
+
+    const APPLE: Subject<'_> = Subject {
+        name: "red apple",
+        category: "food & drink",
+        styles: &["flat"],
+        colour: "red",
+        is_recoloured: false,
+        ground: "white",
+    };
+
+    #[test]
+    fn what_is_not_usual_is_said() {
+        for text in captions(&Subject { colour: "blue", is_recoloured: true, ground: "pink", ..APPLE }) {
+            assert!(text.contains("apple") && text.contains("blue") && !text.contains("red"), "{text}");
+            assert!(text.contains("pink background"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_usual_may_be_left_out() {
+        let texts = captions(&APPLE);
+        for part in ["white background", "flat", "food and drink", "a drawing of"] {
+            let count = texts.iter().filter(|text| text.contains(part)).count();
+            assert!((1..250).contains(&count), "{part}: {count}");
+        }
+        assert!(texts.iter().any(|text| text == "red apple"));
+    }
+
+    #[test]
+    fn articles_fit_what_follows() {
+        for text in captions(&Subject { name: "owl", colour: "orange", ..APPLE }) {
+            assert!(!text.contains("a owl") && !text.contains("a orange"), "{text}");
+        }
+    }
+}

@@ -134,3 +134,33 @@ pub(crate) fn recolour(drawing: &mut RgbaImage, dominant: &str, target: &Target)
 fn falling(value: f32, start: f32, end: f32) -> f32 {
     ((end - value) / (end - start)).clamp(0.0, 1.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disc of one colour with an eye of another, on nothing.
+    fn drawing(body: [u8; 3], eye: [u8; 3]) -> RgbaImage {
+        RgbaImage::from_fn(32, 32, |x, y| {
+            let away = [x, y].map(|place| f32::from(place as u16) - 15.5).map(|away| away * away).iter().sum::<f32>();
+            let [r, g, b] = if away < 9.0 { eye } else { body };
+            Rgba([r, g, b, if away < 200.0 { u8::MAX } else { 0 }])
+        })
+    }
+
+    #[test]
+    fn the_dominant_colour_becomes_the_target() {
+        for (body, eye) in
+            [([220, 50, 50], [40, 90, 200]), ([250, 205, 60], [20, 20, 20]), ([150, 150, 152], [220, 50, 50])]
+        {
+            for target in &TARGETS {
+                let mut turned = drawing(body, eye);
+                let before = dominant(&turned);
+                recolour(&mut turned, before, target);
+                assert_eq!(dominant(&turned), target.name, "{body:?}");
+                let Rgba([r, g, b, _]) = *turned.get_pixel(16, 16);
+                assert_eq!([r, g, b], eye, "{}", target.name);
+            }
+        }
+    }
+}

@@ -3,11 +3,9 @@
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
-use image::{Rgba, RgbaImage};
-use resvg::{
-    tiny_skia::{Pixmap, Transform},
-    usvg::{Options, Tree},
-};
+#[cfg(feature = "svg")]
+use image::Rgba;
+use image::RgbaImage;
 use serde::Deserialize;
 
 /// A set of drawings by one hand.
@@ -127,15 +125,29 @@ fn download(hand: &Hand, downloads: &Path) -> Result<()> {
 impl Icon {
     /// Square, with what is not drawn transparent.
     pub(crate) fn render(&self, side: u32) -> Result<RgbaImage> {
-        let failed = || format!("drawing `{}`", self.name);
-        let tree = Tree::from_str(&self.svg, &Options::default()).with_context(failed)?;
-        let mut pixels = Pixmap::new(side, side).with_context(failed)?;
-        let scale = side as f32 / tree.size().width().max(tree.size().height());
-        resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixels.as_mut());
-        let colour = |pixel: &resvg::tiny_skia::PremultipliedColorU8| {
-            let colour = pixel.demultiply();
-            Rgba([colour.red(), colour.green(), colour.blue(), colour.alpha()])
-        };
-        Ok(RgbaImage::from_fn(side, side, |x, y| colour(&pixels.pixels()[(y * side + x) as usize])))
+        render(&self.svg, side).with_context(|| format!("drawing `{}`", self.name))
     }
+}
+
+#[cfg(feature = "svg")]
+fn render(svg: &str, side: u32) -> Result<RgbaImage> {
+    use resvg::{
+        tiny_skia::{Pixmap, PremultipliedColorU8, Transform},
+        usvg::{Options, Tree},
+    };
+
+    let tree = Tree::from_str(svg, &Options::default())?;
+    let mut pixels = Pixmap::new(side, side).context("a picture of that size")?;
+    let scale = side as f32 / tree.size().width().max(tree.size().height());
+    resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixels.as_mut());
+    let colour = |pixel: &PremultipliedColorU8| {
+        let colour = pixel.demultiply();
+        Rgba([colour.red(), colour.green(), colour.blue(), colour.alpha()])
+    };
+    Ok(RgbaImage::from_fn(side, side, |x, y| colour(&pixels.pixels()[(y * side + x) as usize])))
+}
+
+#[cfg(not(feature = "svg"))]
+fn render(_: &str, _: u32) -> Result<RgbaImage> {
+    anyhow::bail!("needs `--features svg`")
 }

@@ -34,7 +34,7 @@ const CI: &[&str] = &[
 
 /// Several processes, with the same dependencies as the tests before.
 const PROCESSES: &[&str] = &[
-    "clippy --workspace --all-targets --features mpi,make-demo -- -D warnings",
+    "clippy --workspace --all-targets --features mpi,svg -- -D warnings",
     "test --workspace --features mpi --test suite -- mpi::",
 ];
 
