@@ -2,6 +2,10 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use burn::tensor::{DType, Device};
+
+use crate::device::{is_flex, is_libtorch_cpu};
+
 /// A kernel of the products that linear layers are made of, where weights are in bfloat16 or in 8 bits and the CPU
 /// reaches the memory; later ones are faster. Which is taken is decided while a program runs: the last that the
 /// machine has.
@@ -43,6 +47,27 @@ impl ProductKernel {
         let limit = LIMIT.load(Ordering::Relaxed);
         let may_be = |kernel: &Self| *kernel as u8 <= limit && kernel.is_there();
         Self::ALL.into_iter().rev().find(may_be).unwrap_or(Self::Library)
+    }
+
+    /// What multiplies in linear layers of this type; `None` where another device than the CPU does.
+    pub fn of(device: &Device, dtype: DType) -> Option<Self> {
+        match (is_flex(device), dtype) {
+            (true, DType::F32) => Some(Self::chosen().min(Self::Avx512)),
+            (true, DType::BF16) => Some(Self::chosen()),
+            (false, DType::BF16) if is_libtorch_cpu(device) => Some(Self::chosen()),
+            (is_flex, _) => (is_flex || is_libtorch_cpu(device)).then_some(Self::Library),
+        }
+    }
+
+    /// A short name, for files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Library => "library",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512_bf16",
+            Self::MatrixUnit => "amx",
+        }
     }
 
     /// The best of vectors that a machine with this one has: the matrix unit comes with all of them.

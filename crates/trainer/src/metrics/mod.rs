@@ -34,6 +34,10 @@ pub struct StepMetrics {
     /// The peak that `mfu` assumes, in floating-point operations a second, of all processes together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_flops: Option<f64>,
+    /// What multiplied in linear layers, of [`ProductKernel`](cogview4_model::ops::ProductKernel) by name; nothing where
+    /// another device than the CPU did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
     /// The most memory that the process has held, pages of mapped files among it.
     pub peak_memory_bytes: u64,
     /// The most anonymous memory that was seen since the run was opened: what it needs. 0 where the system does not

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use cogview4_model::{
     CogView4Transformer, CogView4TransformerConfig, ComputeDtype, activations::ActivationSettings,
-    memory::peak_resident_bytes,
+    memory::peak_resident_bytes, ops::ProductKernel,
 };
 
 use super::{Trainer, turns::Turn};
@@ -75,6 +75,8 @@ impl Trainer {
             samples_per_second: samples.len() as f64 / seconds,
             mfu: of_peak.map(|of_peak| of_peak / seconds),
             peak_flops: self.peak_flops,
+            kernel: ProductKernel::of(&self.opened.device, self.config.recipe.compute_dtype.dtype())
+                .map(|kernel| kernel.name().into()),
             peak_memory_bytes: peak_resident_bytes(),
             anon_memory_bytes: self.memory.peak(),
             data_seconds: waited,

@@ -3,6 +3,7 @@
 use cogview4_model::{
     CogView4TransformerConfig, ComputeDtype,
     activations::{ActivationSettings, SequenceLengths},
+    ops::ProductKernel,
 };
 
 use crate::support::{Workplace, fixtures};
@@ -35,4 +36,15 @@ fn the_part_of_the_peak_that_a_model_takes() {
     let without = Workplace::new();
     without.succeeds(&[]);
     assert!(without.json_lines("out/metrics.jsonl").iter().all(|line| line.get("mfu").is_none()));
+}
+
+#[test]
+fn the_kernel_is_named() {
+    for (flags, best) in [(&[][..], ProductKernel::Avx512), (&["--mixed_precision", "bf16"], ProductKernel::MatrixUnit)]
+    {
+        let workplace = Workplace::new();
+        workplace.succeeds(flags);
+        let expected = ProductKernel::chosen().min(best).name();
+        assert!(workplace.json_lines("out/metrics.jsonl").iter().all(|line| line["kernel"] == expected), "{expected}");
+    }
 }

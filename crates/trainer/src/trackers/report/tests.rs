@@ -20,6 +20,7 @@ fn metrics(step: usize) -> StepMetrics {
         samples_per_second: 2.0,
         mfu: None,
         peak_flops: None,
+        kernel: None,
         peak_memory_bytes: 1 << 30,
         anon_memory_bytes: 3 << 28,
         data_seconds: 0.0,

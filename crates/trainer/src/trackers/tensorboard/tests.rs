@@ -39,6 +39,7 @@ fn a_file_holds_what_was_written() {
         samples_per_second: 8.0,
         mfu: None,
         peak_flops: None,
+        kernel: None,
         peak_memory_bytes: 1,
         anon_memory_bytes: 1,
         data_seconds: 0.0,
