@@ -8,6 +8,7 @@ use super::tiles::{PANEL_ROWS, ROWS, Sums};
 use crate::ops::fused::host::vectors::{mask, transpose, write_rounded};
 
 /// Rounds sums, times a factor, into memory, as many as there is room for.
+#[cfg(feature = "flex")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 #[expect(unsafe_code, reason = "writes a part of a vector")]
 pub(super) fn write_row(sums: &[f32; ROWS], factor: f32, output: &mut [bf16]) {

@@ -81,6 +81,7 @@ fn is_permitted() -> bool {
 #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
 pub(super) struct Step(pub(super) [bf16; 2 * VALUES]);
 
+#[cfg(feature = "flex")]
 impl Step {
     /// Half of a row, where the step is packed as the first side.
     #[inline(always)]
@@ -113,6 +114,7 @@ impl Sums {
     }
 
     /// The sums of a row of the first panel with half of the second.
+    #[cfg(feature = "flex")]
     #[inline(always)]
     pub(super) fn lanes_mut(&mut self, row: usize, half: usize) -> &mut [f32; ROWS] {
         &mut self.0[row / ROWS * 2 + half].as_chunks_mut().0[row % ROWS]
