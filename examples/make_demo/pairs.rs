@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use cogview4::CannyDetector;
-use cogview4::data::{DataError, Picture, Row};
+use cogview4::data::{DataError, Row};
 use image::{DynamicImage, RgbImage, Rgba, RgbaImage, imageops};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use rayon::prelude::*;
@@ -66,7 +66,7 @@ pub(crate) fn training_rows<'a>(icons: &'a [&Icon]) -> impl Iterator<Item = Resu
 pub(crate) fn plain_rows<'a>(icons: &'a [&Icon]) -> impl Iterator<Item = Result<Row, DataError>> + 'a {
     rows(icons, |_, icon| {
         let (picture, control) = Drawing::new(icon)?.plain()?;
-        Ok(vec![row(&picture, &control, icon.name.clone())])
+        Ok(vec![row(picture, control, icon.name.clone())])
     })
 }
 
@@ -112,7 +112,8 @@ impl<'a> Drawing<'a> {
 
     fn strangers(&self) -> Result<Row> {
         let picture = enlarged(&placed(&self.pixels, WHITE.1, SMALL_SIDE, SMALL_SIDE, [0, 0]));
-        Ok(row(&picture, &edges(&picture, STRANGERS_THRESHOLDS)?, self.icon.name.clone()))
+        let control = edges(&picture, STRANGERS_THRESHOLDS)?;
+        Ok(row(picture, control, self.icon.name.clone()))
     }
 
     /// Another colour, background, size, place or direction; or as it is.
@@ -158,7 +159,7 @@ impl<'a> Drawing<'a> {
             }
             false => edges(&picture, thresholds)?,
         };
-        Ok(row(&picture, &control, text))
+        Ok(row(picture, control, text))
     }
 }
 
@@ -184,10 +185,6 @@ pub(crate) fn edges(picture: &RgbImage, [low_threshold, high_threshold]: [f64; 2
     Ok(CannyDetector { low_threshold, high_threshold, ..CannyDetector::for_size(picture) }.detect(picture)?)
 }
 
-fn row(picture: &RgbImage, control: &RgbImage, caption: String) -> Row {
-    Row {
-        image: Picture::from(picture.clone()),
-        conditioning_image: Picture::from(control.clone()),
-        captions: vec![caption],
-    }
+fn row(picture: RgbImage, control: RgbImage, caption: String) -> Row {
+    Row { image: picture.into(), conditioning_image: control.into(), captions: vec![caption] }
 }

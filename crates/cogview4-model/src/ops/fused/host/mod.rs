@@ -6,12 +6,7 @@ mod amx;
 #[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
 #[path = "no_amx.rs"]
 mod amx;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[cfg(feature = "flex")]
-pub(super) mod attention;
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-#[cfg(feature = "flex")]
-#[path = "no_attention.rs"]
 pub(super) mod attention;
 mod backward;
 #[cfg(target_arch = "x86_64")]

@@ -1,19 +1,10 @@
 //! Where a matrix unit is never there.
 
-use burn::tensor::DType;
 use half::bf16;
 
-/// See the unit's.
-#[derive(Clone, Copy)]
-#[expect(dead_code, reason = "nothing reads it")]
-pub(in crate::ops::fused) struct Head<'a> {
-    pub(in crate::ops::fused) index: usize,
-    pub(in crate::ops::fused) key: &'a [bf16],
-    pub(in crate::ops::fused) value: &'a [bf16],
-    pub(in crate::ops::fused) head_dim: usize,
-    pub(in crate::ops::fused) scale: f32,
-    pub(in crate::ops::fused) bias: Option<&'a [f32]>,
-}
+use super::{Head, Saved};
+
+pub(super) const LEAST_WORK: usize = usize::MAX;
 
 #[derive(Default)]
 pub(in crate::ops::fused) struct Scratch;
@@ -29,16 +20,6 @@ impl Scratch {
     ) {
         unreachable!("invariant: the unit is there")
     }
-}
-
-/// See the unit's.
-#[derive(Clone, Copy)]
-#[expect(dead_code, reason = "nothing reads it")]
-pub(in crate::ops::fused) struct Saved<'a> {
-    pub(in crate::ops::fused) grad: &'a [bf16],
-    pub(in crate::ops::fused) query: &'a [bf16],
-    pub(in crate::ops::fused) output: &'a [bf16],
-    pub(in crate::ops::fused) logsumexp: &'a [f32],
 }
 
 #[derive(Default)]
@@ -58,8 +39,4 @@ impl Backward {
 
 pub(in crate::ops::fused) fn backward_bytes(_: [usize; 3]) -> u64 {
     unreachable!("invariant: the unit is there")
-}
-
-pub(in crate::ops::fused) fn is_on_unit(_: DType, _: [usize; 3]) -> bool {
-    false
 }

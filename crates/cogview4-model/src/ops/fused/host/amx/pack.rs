@@ -54,6 +54,19 @@ impl Matrix<'_> {
         unsafe { steps.assume_init_ref() }
     }
 
+    /// Packs all panels, one after the other.
+    #[cfg(feature = "flex")]
+    #[expect(unsafe_code, reason = "memory that is written before it is read")]
+    pub(super) fn pack_all<'b>(&self, role: Role, steps: &'b mut Vec<MaybeUninit<Step>>) -> &'b [Step] {
+        let of_panel = self.depth.div_ceil(DEPTH);
+        steps.resize_with(self.panels() * of_panel, MaybeUninit::uninit);
+        for (panel, steps) in steps.chunks_exact_mut(of_panel).enumerate() {
+            self.pack(role, panel, 0, steps);
+        }
+        // SAFETY: each was packed.
+        unsafe { steps.assume_init_ref() }
+    }
+
     /// Asks for the memory of a panel's steps: the part `part` of `parts`.
     pub(super) fn prefetch(&self, panel: usize, first: usize, steps: usize, [part, parts]: [usize; 2]) {
         let (row, depth) = (panel * PANEL_ROWS, first * DEPTH);

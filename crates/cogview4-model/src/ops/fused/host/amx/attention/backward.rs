@@ -6,7 +6,7 @@ use std::mem::MaybeUninit;
 use half::bf16;
 
 use super::{
-    Head, multiply,
+    Head, Saved, multiply,
     softmax::{Gradient, Row},
 };
 use crate::ops::fused::host::{
@@ -21,15 +21,6 @@ use crate::ops::fused::host::{
 /// Panels of queries whose products with keys and values are summed at once.
 const BLOCK_PANELS: usize = 4;
 const BLOCK: usize = BLOCK_PANELS * PANEL_ROWS;
-
-/// What the forward left of a head, `[rows, head_dim]` each, and the gradient of its output.
-#[derive(Clone, Copy)]
-pub(in crate::ops::fused) struct Saved<'a> {
-    pub(in crate::ops::fused) grad: &'a [bf16],
-    pub(in crate::ops::fused) query: &'a [bf16],
-    pub(in crate::ops::fused) output: &'a [bf16],
-    pub(in crate::ops::fused) logsumexp: &'a [f32],
-}
 
 /// Bytes that a thread has for a head of so many queries, keys and values in each.
 pub(in crate::ops::fused) fn backward_bytes([_, keys, head_dim]: [usize; 3]) -> u64 {
@@ -96,25 +87,15 @@ struct Packed<'a> {
 }
 
 impl Keys {
-    #[expect(unsafe_code, reason = "memory that is written before it is read")]
     fn pack(&mut self, head: Head<'_>) -> Packed<'_> {
-        let (keys, panels, depth) = (head.keys(), head.panels(), head.depth());
-        for (values, steps) in [head.key, head.value].into_iter().zip(&mut self.by_rows) {
-            steps.resize_with(panels * depth, MaybeUninit::uninit);
-            let matrix = Matrix::by_rows(values, keys, head.head_dim);
-            steps.chunks_exact_mut(depth).enumerate().for_each(|(panel, steps)| {
-                matrix.pack(Role::B, panel, 0, steps);
-            });
+        let by_rows = |values| Matrix::by_rows(values, head.keys(), head.head_dim);
+        let [key, value] = &mut self.by_rows;
+        Packed {
+            key: by_rows(head.key).pack_all(Role::B, key),
+            value: by_rows(head.value).pack_all(Role::B, value),
+            turned_key: Matrix::by_columns(head.key, head.head_dim, head.keys())
+                .pack_all(Role::B, &mut self.by_columns),
         }
-        self.by_columns.resize_with(depth * panels, MaybeUninit::uninit);
-        let matrix = Matrix::by_columns(head.key, head.head_dim, keys);
-        self.by_columns.chunks_exact_mut(panels).enumerate().for_each(|(panel, steps)| {
-            matrix.pack(Role::B, panel, 0, steps);
-        });
-        let Self { by_rows: [key, value], by_columns } = self;
-        // SAFETY: each was packed.
-        let [key, value, turned_key] = [key, value, by_columns].map(|steps| unsafe { steps.assume_init_ref() });
-        Packed { key, value, turned_key }
     }
 }
 
@@ -131,7 +112,6 @@ struct Panel {
 
 impl Panel {
     fn set_up(&mut self, head: Head<'_>) {
-        self.sides.iter_mut().for_each(|steps| steps.resize_with(head.depth(), MaybeUninit::uninit));
         self.sums.iter_mut().for_each(|sums| sums.resize(head.panels(), Sums::default()));
         self.of_scores.resize(head.panels(), bytemuck::Zeroable::zeroed());
         self.of_query.resize(head.depth(), Sums::default());
@@ -153,7 +133,7 @@ impl Panel {
             .zip(&mut self.sides)
             .zip(&mut self.sums)
         {
-            let steps = Matrix::by_rows(values, count, head.head_dim).pack(Role::A, 0, 0, steps);
+            let steps = Matrix::by_rows(values, count, head.head_dim).pack_all(Role::A, steps);
             for (other, sums) in others.chunks_exact(head.depth()).zip(sums) {
                 multiply(tiles, steps, other, sums, true);
             }
@@ -211,7 +191,7 @@ impl Panel {
 struct Block {
     /// Weights, and gradients of the scores, `[keys, queries]`.
     turned: [Vec<Step>; 2],
-    /// A panel of what they are multiplied with, `[head_dim, queries]`.
+    /// What they are multiplied with, `[head_dim, queries]`.
     side: Vec<MaybeUninit<Step>>,
     /// Gradients of values and keys, `[head_dim, keys]`.
     sums: [Vec<Sums>; 2],
@@ -222,7 +202,6 @@ impl Block {
         self.turned.iter_mut().for_each(|steps| {
             steps.resize(head.panels() * BLOCK_PANELS, bytemuck::Zeroable::zeroed());
         });
-        self.side.resize_with(BLOCK_PANELS, MaybeUninit::uninit);
         for sums in &mut self.sums {
             sums.clear();
             sums.resize(head.depth() * head.panels(), Sums::default());
@@ -235,8 +214,8 @@ impl Block {
         let sides =
             [saved.grad, saved.query].map(|side| Matrix::by_columns(&side[values.clone()], head.head_dim, count));
         for ((side, turned), sums) in sides.iter().zip(&self.turned).zip(&mut self.sums) {
-            for (index, sums) in sums.chunks_exact_mut(head.panels()).enumerate() {
-                let side = side.pack(Role::A, index, 0, &mut self.side[..steps]);
+            let side = side.pack_all(Role::A, &mut self.side).chunks_exact(steps);
+            for (side, sums) in side.zip(sums.chunks_exact_mut(head.panels())) {
                 for (sums, turned) in sums.iter_mut().zip(turned.chunks_exact(BLOCK_PANELS)) {
                     multiply(tiles, side, &turned[..steps], sums, false);
                 }

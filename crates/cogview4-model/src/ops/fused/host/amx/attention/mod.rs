@@ -15,22 +15,13 @@ use super::{
     pack::Role,
     tiles::{DEPTH, MOST_STEPS, PANEL_ROWS, ROWS, Step, Sums, Tiles},
 };
-use crate::ops::fused::host::matrix::Matrix;
-pub(in crate::ops::fused) use backward::{Backward, Saved, backward_bytes};
+use crate::ops::fused::host::{
+    attention::{Head, Saved},
+    matrix::Matrix,
+};
 
-/// A head's keys and values, and what is done with its queries.
-#[derive(Clone, Copy)]
-pub(in crate::ops::fused) struct Head<'a> {
-    /// Which keys these are: what is packed is kept for the same.
-    pub(in crate::ops::fused) index: usize,
-    /// `[keys, head_dim]`.
-    pub(in crate::ops::fused) key: &'a [bf16],
-    pub(in crate::ops::fused) value: &'a [bf16],
-    pub(in crate::ops::fused) head_dim: usize,
-    pub(in crate::ops::fused) scale: f32,
-    /// Added to the scores, for each key.
-    pub(in crate::ops::fused) bias: Option<&'a [f32]>,
-}
+pub(in crate::ops::fused::host) use super::LEAST_WORK;
+pub(in crate::ops::fused) use backward::{Backward, backward_bytes};
 
 impl Head<'_> {
     fn keys(&self) -> usize {
@@ -119,17 +110,9 @@ impl Scratch {
         if self.head == Some(head.index) {
             return;
         }
-        let (depth, keys, panels) = (head.depth(), head.keys(), head.panels());
-        self.key.resize_with(panels * depth, MaybeUninit::uninit);
-        self.value.resize_with(depth * panels, MaybeUninit::uninit);
-        let (key, value) =
-            (Matrix::by_rows(head.key, keys, head.head_dim), Matrix::by_columns(head.value, head.head_dim, keys));
-        for (panel, steps) in self.key.chunks_exact_mut(depth).enumerate() {
-            key.pack(Role::B, panel, 0, steps);
-        }
-        for (panel, steps) in self.value.chunks_exact_mut(panels).enumerate() {
-            value.pack(Role::B, panel, 0, steps);
-        }
+        let (keys, panels) = (head.keys(), head.panels());
+        Matrix::by_rows(head.key, keys, head.head_dim).pack_all(Role::B, &mut self.key);
+        Matrix::by_columns(head.value, head.head_dim, keys).pack_all(Role::B, &mut self.value);
         self.scores.resize(panels, Sums::default());
         self.weights.iter_mut().for_each(|steps| steps.resize(panels, bytemuck::Zeroable::zeroed()));
         self.head = Some(head.index);
