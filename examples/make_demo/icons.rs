@@ -24,7 +24,7 @@ pub(crate) const HANDS: [Hand; 4] = [
     Hand { package: "fluent-emoji-flat", version: "1.2.6", styles: &["flat", "simple"] },
     Hand { package: "fluent-emoji", version: "1.2.7", styles: &["glossy", "3d"] },
 ];
-/// What is measured with only. Twemoji is under the MIT licence.
+/// What is measured with only: Twemoji, whose drawings are under CC-BY-4.0. Nothing of it is embedded.
 pub(crate) const OTHER_HAND: Hand = Hand { package: "twemoji", version: "1.2.5", styles: &[] };
 
 /// The set that says which category the drawings of `fluent-emoji` have, which says none itself.

@@ -27,6 +27,9 @@ const WORDS: &str = concat!(
 const VOCABULARY: usize = 2048;
 const TEXT_WIDTH: usize = 128;
 const TEXT_LAYERS: usize = 3;
+const TEXT_HEADS: usize = 4;
+const TEXT_HEAD_DIM: usize = 32;
+const ROPE_THETA: f64 = 10_000.0;
 const LATENT_CHANNELS: usize = 16;
 
 /// Writes `tokenizer`, `text_encoder`, `scheduler`, `transformer` and `model_index.json`.
@@ -116,7 +119,9 @@ fn tokenizer(data: &Path, target: &Path) -> Result<()> {
     )
 }
 
-/// Random, with embeddings of standard deviation 1, so that what a layer adds is context and not all there is.
+/// Random but for where its heads look: one, two and three tokens back, and at all tokens alike. The transformer has no
+/// places of tokens, so that it has to be in them what is next to them: that it is the background that is red.
+/// Embeddings have a standard deviation of 1, so that what a layer adds is context and not all there is.
 fn text_encoder(target: &Path, device: &Device) -> Result<()> {
     let mut config = json!({
         "architectures": ["GlmModel"],
@@ -124,20 +129,20 @@ fn text_encoder(target: &Path, device: &Device) -> Result<()> {
         "attention_dropout": 0.0,
         "bos_token_id": null,
         "eos_token_id": [0],
-        "head_dim": 32,
+        "head_dim": TEXT_HEAD_DIM,
         "hidden_act": "silu",
         "hidden_size": TEXT_WIDTH,
         "initializer_range": 0.02,
         "intermediate_size": 2 * TEXT_WIDTH,
         "max_position_embeddings": 131_072,
         "model_type": "glm",
-        "num_attention_heads": 4,
+        "num_attention_heads": TEXT_HEADS,
         "num_hidden_layers": TEXT_LAYERS,
         "num_key_value_heads": 2,
         "pad_token_id": 0,
         "partial_rotary_factor": 0.5,
         "rms_norm_eps": 1.5625e-07,
-        "rope_theta": 10000.0,
+        "rope_theta": ROPE_THETA,
         "tie_word_embeddings": false,
         "torch_dtype": "float32",
         "use_cache": true,
@@ -150,15 +155,36 @@ fn text_encoder(target: &Path, device: &Device) -> Result<()> {
     let model = GlmModel::init(&GlmConfig::load(&path)?, device);
     config["num_hidden_layers"] = TEXT_LAYERS.into();
     write_json(&path, &config)?;
-    let model = update_parameters(model, |key, values| {
-        if key == "embed_tokens.weight" {
-            values.iter_mut().for_each(|value| *value *= 50.0);
-        }
+    let model = update_parameters(model, |key, values| match key.rsplit_once("self_attn.").map(|(_, key)| key) {
+        None if key == "embed_tokens.weight" => values.iter_mut().for_each(|value| *value *= 50.0),
+        Some("o_proj.weight") => values.iter_mut().for_each(|value| *value *= 2.0),
+        Some("q_proj.weight" | "k_proj.weight") => values.fill(0.0),
+        Some("q_proj.bias") => values.copy_from_slice(&looking_back(&[Some(1), Some(2), Some(3), None])),
+        Some("k_proj.bias") => values.copy_from_slice(&looking_back(&[Some(0), Some(0)])),
+        _ => {}
     });
     let mut tensors = parameter_sources(&model, Some(DType::BF16));
     let norm = TensorData::new(vec![1.0_f32; TEXT_WIDTH], [TEXT_WIDTH]).convert_dtype(DType::BF16);
     tensors.push(("norm.weight".into(), norm.into()));
     Ok(save_tensors(&target.join("model.safetensors"), tensors)?)
+}
+
+/// Biases of queries or keys that are the same for every token, so that rotary embeddings alone decide: a query turned
+/// back by so many places fits the key that is so many places before it; a query of zeros fits all.
+fn looking_back(heads: &[Option<u32>]) -> Vec<f32> {
+    let (rotated, strength) = (TEXT_HEAD_DIM / 2, 9.0);
+    let value = |back: u32, dim: usize| {
+        if dim >= rotated {
+            return 0.0;
+        }
+        let angle = f64::from(back) * ROPE_THETA.powf(-((dim / 2 * 2) as f64) / rotated as f64);
+        strength * if dim % 2 == 0 { angle.cos() } else { -angle.sin() }
+    };
+    let of_head = |back: &Option<u32>| {
+        let back = *back;
+        (0..TEXT_HEAD_DIM).map(move |dim| back.map_or(0.0, |back| value(back, dim) as f32)).collect::<Vec<_>>()
+    };
+    heads.iter().flat_map(of_head).collect()
 }
 
 /// Random; modulations and output begin at 0, so that each block begins as nothing (Peebles and Xie, arXiv:2212.09748).
