@@ -54,6 +54,8 @@ enum Command {
     Base(transformers::TransformerArgs),
     /// Train the control model, from the base model on
     Control(transformers::TransformerArgs),
+    /// Train the control model on, at half the rate
+    Finish(transformers::TransformerArgs),
     /// Measure on drawings that no training saw
     Measure(measure::MeasureArgs),
     /// Write what is embedded, from base and control run
@@ -69,6 +71,7 @@ fn main() -> ExitCode {
         Command::Text => text::write(&cli.folder),
         Command::Base(args) => transformers::base(&cli.folder, &args),
         Command::Control(args) => transformers::control(&cli.folder, &args),
+        Command::Finish(args) => transformers::finish(&cli.folder, &args),
         Command::Measure(args) => measure::measure(&cli.folder, &args),
         Command::Ship(args) => ship::ship(&cli.folder, &args),
         Command::Speedrun(args) => speedrun::run(&cli.folder, &args),

@@ -38,7 +38,7 @@ pub(crate) struct MeasureArgs {
     #[arg(long, default_value_t = 160)]
     rows: usize,
     /// Denoising steps of a picture
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 25)]
     num_inference_steps: usize,
     /// Scale of the guidance
     #[arg(long, default_value_t = 3.5)]

@@ -21,7 +21,7 @@ const TOLERANCE: u32 = SIDE / SMALL_SIDE;
 /// A pixel with a channel darker than this is drawing, not white background.
 const BACKGROUND: u8 = 240;
 
-/// Rows of a data set, evenly spread.
+/// Rows of a data set, evenly spread, without those that have no edges.
 pub(crate) struct Samples {
     pub(crate) captions: Vec<String>,
     pub(crate) controls: Vec<RgbImage>,
@@ -38,8 +38,13 @@ impl Samples {
         let mut samples = Self { captions: Vec::new(), controls: Vec::new(), pictures: Vec::new(), thresholds };
         for place in 0..count {
             let row = rows.row(place * rows.len() / count)?;
+            let control = row.conditioning_image.open().map_err(anyhow::Error::msg)?;
+            // What is white on white has nothing to follow.
+            if control.iter().all(|&value| value == 0) {
+                continue;
+            }
             samples.captions.push(row.captions.concat());
-            samples.controls.push(row.conditioning_image.open().map_err(anyhow::Error::msg)?);
+            samples.controls.push(control);
             samples.pictures.push(row.image.open().map_err(anyhow::Error::msg)?);
         }
         Ok(samples)

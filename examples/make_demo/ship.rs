@@ -7,10 +7,13 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use burn::tensor::{DType, Device};
+use burn::{
+    module::Module,
+    tensor::{DType, Device},
+};
 use clap::Args;
 use cogview4::model::{
-    CogView4Transformer,
+    AutoencoderKl, CogView4Transformer, ModelError,
     weights::{cast_parameters, save_shards},
 };
 
@@ -24,27 +27,29 @@ pub(crate) struct ShipArgs {
     /// Where to write
     #[arg(long, default_value = "assets/demo")]
     to: PathBuf,
-    /// Output folder of the control run [default: `control`, beside `demo`]
+    /// Folder of the control model [default: `finished`, beside `demo`]
     #[arg(long)]
     control: Option<PathBuf>,
 }
 
 pub(crate) fn ship(folder: &Path, args: &ShipArgs) -> Result<()> {
     let base = folder.join("demo");
-    for component in ["scheduler", "text_encoder", "tokenizer", "vae"] {
+    for component in ["scheduler", "text_encoder", "tokenizer"] {
         copy(&base.join(component), &args.to.join(component))?;
     }
     copy_file(&base.join("model_index.json"), &args.to.join("model_index.json"))?;
-    transformer(&base.join("transformer"), &args.to.join("base_transformer"))?;
-    let control = args.control.clone().unwrap_or_else(|| folder.join("control"));
-    transformer(&control, &args.to.join("transformer"))?;
+    let control = args.control.clone().unwrap_or_else(|| folder.join("finished"));
+    sharded(AutoencoderKl::load, &base.join("vae"), &args.to.join("vae"))?;
+    sharded(CogView4Transformer::load, &base.join("transformer"), &args.to.join("base_transformer"))?;
+    sharded(CogView4Transformer::load, &control, &args.to.join("transformer"))?;
+    copy_file(&control.join("training.svg"), &args.to.join("training.svg"))?;
     copy(&folder.join("drawings"), &args.to.join("drawings"))
 }
 
-fn transformer(from: &Path, to: &Path) -> Result<()> {
+fn sharded<M: Module>(load: fn(&Path, DType, &Device) -> Result<M, ModelError>, from: &Path, to: &Path) -> Result<()> {
     make_folder(to)?;
     copy_file(&from.join("config.json"), &to.join("config.json"))?;
-    let model = CogView4Transformer::load(from, DType::F32, &Device::flex())?;
+    let model = load(from, DType::F32, &Device::flex())?;
     Ok(save_shards(&cast_parameters(model, DType::BF16), to, STEM, MAX_SHARD_BYTES)?)
 }
 

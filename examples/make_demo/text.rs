@@ -178,7 +178,7 @@ fn looking_back(heads: &[Option<u32>]) -> Vec<f32> {
             return 0.0;
         }
         let angle = f64::from(back) * ROPE_THETA.powf(-((dim / 2 * 2) as f64) / rotated as f64);
-        strength * if dim % 2 == 0 { angle.cos() } else { -angle.sin() }
+        strength * if dim.is_multiple_of(2) { angle.cos() } else { -angle.sin() }
     };
     let of_head = |back: &Option<u32>| {
         let back = *back;

@@ -1,5 +1,5 @@
-//! The two trainings of a transformer: the base model, which draws from captions alone, and the control model that it is
-//! widened to.
+//! The trainings of a transformer: the base model, which draws from captions alone, and the control model that it is
+//! widened to, in two runs.
 
 use std::{fs, path::Path};
 
@@ -47,13 +47,29 @@ pub(crate) fn base(folder: &Path, args: &TransformerArgs) -> Result<()> {
 /// Trains the control model, from the base model on, into `control`.
 pub(crate) fn control(folder: &Path, args: &TransformerArgs) -> Result<()> {
     let mut config = config(folder, "control", args);
+    validate(folder, &mut config);
+    train(folder, config)
+}
+
+/// Trains the control model on, into `finished`, with more of the noise levels at which its lines are drawn.
+pub(crate) fn finish(folder: &Path, args: &TransformerArgs) -> Result<()> {
+    let mut config = config(folder, "finished", args);
+    config.transformer = Some(folder.join("control").into());
+    config.seed = Some(1);
+    config.recipe.schedule.learning_rate /= 2.0;
+    (config.recipe.density.logit_mean, config.recipe.density.logit_std) = (-0.5, 1.2);
+    validate(folder, &mut config);
+    train(folder, config)
+}
+
+/// Has a run draw the demo's drawings.
+fn validate(folder: &Path, config: &mut TrainConfig) {
     let pair = |name: &str, prompt: &str| ValidationPair {
         prompt: prompt.into(),
         image: folder.join("edges").join(name).with_extension("png").display().to_string(),
     };
     config.validation.pairs = DRAWINGS.iter().map(|drawing| pair(drawing.name, drawing.prompts[0])).collect();
     config.validation.steps = 500;
-    train(folder, config)
 }
 
 fn config(folder: &Path, output: &str, args: &TransformerArgs) -> TrainConfig {
@@ -73,7 +89,9 @@ fn config(folder: &Path, output: &str, args: &TransformerArgs) -> TrainConfig {
     recipe.schedule.learning_rate = args.learning_rate;
     recipe.schedule.scheduler = SchedulerType::Cosine;
     recipe.schedule.warmup_steps = 100;
+    // Wide, and more at the noisy end: what colour a thing has is decided in the first few steps of a drawing.
     recipe.density.scheme = WeightingScheme::LogitNormal;
+    (recipe.density.logit_mean, recipe.density.logit_std) = (-1.0, 1.5);
     recipe.adam.weight_decay = 0.0;
     config
 }
