@@ -85,24 +85,31 @@ fn defaults<A: Args + FromArgMatches>() -> Result<A> {
 
 #[expect(clippy::print_stdout, reason = "this is what the command gives")]
 fn print_row(folder: &Path, before: f64) -> Result<()> {
-    let of_base = lines::<StepMetrics>(&folder.join("base").join("metrics.jsonl"))?;
-    let steps = lines::<StepMetrics>(&folder.join("control").join("metrics.jsonl"))?;
-    let of_second = lines::<StepMetrics>(&folder.join("finished").join("metrics.jsonl"))?;
-    let validations = lines::<Validation>(&folder.join("control").join("validation.jsonl"))?;
-    let of_step = |step: &StepMetrics| {
-        step.data_seconds + step.forward_seconds + step.backward_seconds + step.update_seconds + step.save_seconds
+    let time = |steps: &[StepMetrics], last: usize| {
+        let steps = steps.iter().filter(|step| step.step <= last);
+        let seconds = |step: &StepMetrics| {
+            step.data_seconds + step.forward_seconds + step.backward_seconds + step.update_seconds + step.save_seconds
+        };
+        steps.map(seconds).sum::<f64>() / 60.0
     };
-    let time = |steps: &[StepMetrics]| steps.iter().map(of_step).sum::<f64>() / 60.0;
-    let before = before + time(&of_base);
+    let has: [fn(&Validation) -> bool; 2] = [
+        |validation| validation.control_gain.is_some_and(|gain| gain >= CONTROL_GAIN),
+        |validation| validation.fidelity.edge_f1.is_some_and(|f1| f1 >= EDGE_F1),
+    ];
     // Of all trainings, from nothing on.
-    let reached = |has: &dyn Fn(&Validation) -> bool| {
-        let first = validations.iter().find(|validation| has(validation))?;
-        let steps = steps.iter().filter(|step| step.step <= first.step).cloned().collect::<Vec<_>>();
-        Some(before + time(&steps))
-    };
+    let mut minutes = before + time(&lines(&folder.join("base").join("metrics.jsonl"))?, usize::MAX);
+    let mut reached = [None; 2];
+    for run in ["control", "finished"].map(|name| folder.join(name)) {
+        let steps = lines::<StepMetrics>(&run.join("metrics.jsonl"))?;
+        let validations = lines::<Validation>(&run.join("validation.jsonl"))?;
+        for (reached, has) in reached.iter_mut().zip(has) {
+            let first = validations.iter().find(|validation| has(validation));
+            *reached = reached.or(first.map(|first| minutes + time(&steps, first.step)));
+        }
+        minutes += time(&steps, usize::MAX);
+    }
+    let [gain, f1] = reached;
     let shown = |minutes: Option<f64>| minutes.map_or_else(|| "not reached".into(), |minutes| format!("{minutes:.0}"));
-    let gain = reached(&|validation| validation.control_gain.is_some_and(|gain| gain >= CONTROL_GAIN));
-    let f1 = reached(&|validation| validation.fidelity.edge_f1.is_some_and(|f1| f1 >= EDGE_F1));
     println!(
         "| {} | {} | {} | {} | {} | {} |",
         output("date", &["+%F"])?,
@@ -110,7 +117,7 @@ fn print_row(folder: &Path, before: f64) -> Result<()> {
         machine(),
         shown(gain),
         shown(f1),
-        shown(Some(before + time(&steps) + time(&of_second)))
+        shown(Some(minutes))
     );
     Ok(())
 }

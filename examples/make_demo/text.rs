@@ -1,7 +1,7 @@
 //! What surrounds autoencoder and transformer: a tokenizer trained on the captions, a text encoder with random weights
 //! that stays as it is, the scheduler, the transformer that training begins with.
 
-use std::{collections::HashSet, fs, path::Path, str::FromStr};
+use std::{array, collections::HashSet, fs, path::Path, str::FromStr};
 
 use anyhow::{Context, Error, Result};
 use burn::tensor::{DType, Device, TensorData};
@@ -28,6 +28,7 @@ const VOCABULARY: usize = 2048;
 const TEXT_WIDTH: usize = 128;
 const TEXT_LAYERS: usize = 3;
 const TEXT_HEADS: usize = 4;
+const TEXT_KEY_HEADS: usize = 2;
 const TEXT_HEAD_DIM: usize = 32;
 const ROPE_THETA: f64 = 10_000.0;
 const LATENT_CHANNELS: usize = 16;
@@ -138,7 +139,7 @@ fn text_encoder(target: &Path, device: &Device) -> Result<()> {
         "model_type": "glm",
         "num_attention_heads": TEXT_HEADS,
         "num_hidden_layers": TEXT_LAYERS,
-        "num_key_value_heads": 2,
+        "num_key_value_heads": TEXT_KEY_HEADS,
         "pad_token_id": 0,
         "partial_rotary_factor": 0.5,
         "rms_norm_eps": 1.5625e-07,
@@ -155,12 +156,15 @@ fn text_encoder(target: &Path, device: &Device) -> Result<()> {
     let model = GlmModel::init(&GlmConfig::load(&path)?, device);
     config["num_hidden_layers"] = TEXT_LAYERS.into();
     write_json(&path, &config)?;
-    let model = update_parameters(model, |key, values| match key.rsplit_once("self_attn.").map(|(_, key)| key) {
-        None if key == "embed_tokens.weight" => values.iter_mut().for_each(|value| *value *= 50.0),
+    let everywhere = [0.0; TEXT_HEAD_DIM];
+    let model = update_parameters(model, |key, values| match key.rsplit("self_attn.").next() {
+        Some("embed_tokens.weight") => values.iter_mut().for_each(|value| *value *= 50.0),
         Some("o_proj.weight") => values.iter_mut().for_each(|value| *value *= 2.0),
         Some("q_proj.weight" | "k_proj.weight") => values.fill(0.0),
-        Some("q_proj.bias") => values.copy_from_slice(&looking_back(&[Some(1), Some(2), Some(3), None])),
-        Some("k_proj.bias") => values.copy_from_slice(&looking_back(&[Some(0), Some(0)])),
+        Some("q_proj.bias") => {
+            values.copy_from_slice([looking_back(1), looking_back(2), looking_back(3), everywhere].as_flattened());
+        }
+        Some("k_proj.bias") => values.copy_from_slice([looking_back(0); TEXT_KEY_HEADS].as_flattened()),
         _ => {}
     });
     let mut tensors = parameter_sources(&model, Some(DType::BF16));
@@ -169,22 +173,18 @@ fn text_encoder(target: &Path, device: &Device) -> Result<()> {
     Ok(save_tensors(&target.join("model.safetensors"), tensors)?)
 }
 
-/// Biases of queries or keys that are the same for every token, so that rotary embeddings alone decide: a query turned
-/// back by so many places fits the key that is so many places before it; a query of zeros fits all.
-fn looking_back(heads: &[Option<u32>]) -> Vec<f32> {
+/// The bias of a head's queries (keys: 0 back) that are the same for every token, so that rotary embeddings alone decide: a
+/// query turned back by so many places fits the key that is so many places before it; a query of zeros fits all.
+fn looking_back(places: u32) -> [f32; TEXT_HEAD_DIM] {
     let (rotated, strength) = (TEXT_HEAD_DIM / 2, 9.0);
-    let value = |back: u32, dim: usize| {
-        if dim >= rotated {
-            return 0.0;
+    array::from_fn(|dim| {
+        let angle = f64::from(places) * ROPE_THETA.powf(-((dim / 2 * 2) as f64) / rotated as f64);
+        match dim {
+            _ if dim >= rotated => 0.0,
+            _ if dim.is_multiple_of(2) => (strength * angle.cos()) as f32,
+            _ => (-strength * angle.sin()) as f32,
         }
-        let angle = f64::from(back) * ROPE_THETA.powf(-((dim / 2 * 2) as f64) / rotated as f64);
-        strength * if dim.is_multiple_of(2) { angle.cos() } else { -angle.sin() }
-    };
-    let of_head = |back: &Option<u32>| {
-        let back = *back;
-        (0..TEXT_HEAD_DIM).map(move |dim| back.map_or(0.0, |back| value(back, dim) as f32)).collect::<Vec<_>>()
-    };
-    heads.iter().flat_map(of_head).collect()
+    })
 }
 
 /// Random; modulations and output begin at 0, so that each block begins as nothing (Peebles and Xie, arXiv:2212.09748).
